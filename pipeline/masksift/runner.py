@@ -10,7 +10,7 @@ from typing import Any
 
 from masksift.config.run import RunConfig
 from masksift.core.errors import UsageError
-from masksift.core.specs import BINARY_MASK, ArraySpec, SourceSpec
+from masksift.core.specs import BINARY_MASK, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, read_run_record
@@ -32,7 +32,7 @@ from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.sources.dataset import open_data_set
+from masksift.storage.sources.dataset import open_data_set_with_images
 from masksift.storage.sources.images_array import find_images_arrays
 from masksift.storage.sources.label_values import MASK_SAMPLE
 from masksift.storage.tables.parquet import read_table
@@ -103,7 +103,8 @@ def rescore(base: str, config: RunConfig, progress: ProgressReporter) -> RunResu
     _check_output(config, sources)
     identity = {**run_identity(config, sources), "evidence_of": record["fingerprint"]}
     layouts = [layout for _, layout in reused]
-    run_plan = make_plan(sources, plan_settings(config), identity, layouts, _report_arrays(config, sources))
+    arrays = find_images_arrays(sources, config.arrays.images, config.options()) if config.report.top else ()
+    run_plan = make_plan(sources, plan_settings(config), identity, layouts, arrays)
     tasks = BlockTasks.from_plan(run_plan, sources, config.out, [location for location, _ in reused])
     context = make_run_context(config, tasks)
     with run_telemetry(context.fingerprint):
@@ -133,7 +134,8 @@ def open_and_plan(config: RunConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
 
 def make_block_tasks(config: RunConfig) -> BlockTasks:
     """Open the sources, plan the run and return its blocks; evidence of unchanged sources is reused."""
-    sources = open_data_set(config.sources, config.overrides(), config.options())
+    images = config.arrays.images if config.report.top else None
+    sources, arrays = open_data_set_with_images(config.sources, config.overrides(), config.options(), images)
     _check_output(config, sources)
     base = config.base and (_require_completed_run(config.base, config), _run_directory(config.base, config))
     settings = plan_settings(config)
@@ -142,7 +144,7 @@ def make_block_tasks(config: RunConfig) -> BlockTasks:
     if not any(one and not source.stored_evidence for one, source in zip(reused, sources, strict=True)):
         identity["configuration"]["base"] = None  # a base without reusable evidence does not make another run
     layouts = [one and one[1] for one in reused]
-    run_plan = make_plan(sources, settings, identity, layouts, _report_arrays(config, sources))
+    run_plan = make_plan(sources, settings, identity, layouts, () if images is None else arrays)
     return BlockTasks.from_plan(run_plan, sources, config.out, [one and one[0] for one in reused])
 
 
@@ -235,11 +237,6 @@ def plan_settings(config: RunConfig) -> Settings:
         config.regions.top,
         config.report.top,
     )
-
-
-def _report_arrays(config: RunConfig, sources: Sequence[SourceSpec]) -> tuple[ArraySpec | None, ...]:
-    """Find the RGB images of each source if the run makes a report."""
-    return find_images_arrays(sources, config.arrays.images, config.options()) if config.report.top else ()
 
 
 def make_run_context(config: RunConfig, tasks: BlockTasks) -> RunContext:

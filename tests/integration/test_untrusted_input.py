@@ -27,7 +27,7 @@ from masksift.storage.sources.naming import source_names
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.tables.duckdb_connection import duckdb_connection
-from masksift.storage.zarr.stores import open_group
+from masksift.storage.zarr.metadata import open_group
 from support.cli import error_message, exit_code, run_cli
 from support.errors import raises
 from support.sources import Source, make_data, write_source

@@ -20,9 +20,10 @@ def test_google_storage_without_gcsfs_names_the_extra(monkeypatch: pytest.Monkey
 
 def test_url_of_azure_with_an_account_uses_its_host() -> None:
     options = StorageOptions(az={"account_name": "other", "account_key": "a2V5"})
-    store = obstore_store("abfss://lake@street.dfs.core.windows.net/seg/a.zarr", options)
-    assert store is not None
-    assert store.prefix == "seg/a.zarr"
+    place = obstore_store("abfss://lake@street.dfs.core.windows.net/seg/a.zarr", options)
+    assert place is not None
+    store, path = place
+    assert path == "seg/a.zarr"
     assert store.config["account_name"] == "street"
     assert store.config["container_name"] == "lake"
     assert store.config["endpoint"] == "https://street.blob.core.windows.net"

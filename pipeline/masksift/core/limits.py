@@ -16,5 +16,8 @@ MAX_CONCURRENT_REQUESTS = 16
 PREFETCH_BYTES = 32 * MIB
 """Encoded bytes of one array that are requested ahead of use from a network store, besides one chunk."""
 
-MAX_CONCURRENT_SOURCES = 16
-"""Sources whose metadata the client reads at a time."""
+MAX_CONCURRENT_SOURCES = 64
+"""Sources that the client opens, or whose arrays it creates, at a time: each waits for three round trips to a store."""
+
+MAX_CONCURRENT_METADATA_REQUESTS = 128
+"""Requests for metadata, of a few hundred bytes each, that the client runs at a time."""

@@ -13,15 +13,13 @@ from typing import Any, TypeVar
 
 from masksift.config.sections import ExecutorSection
 from masksift.core.errors import MasksiftError
+from masksift.core.limits import MAX_CONCURRENT_SOURCES
 from masksift.engine.planning.memory import check_worker_memory
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import Answer, ProgressReporter, Task
 from masksift.storage.lock import RunLock
 from masksift.storage.manifest import LOCK, Manifest, PlanFile, make_job_plan
 from masksift.storage.objects import ObjectDirectory
-
-MAX_CONCURRENT_SOURCES = 16
-
 
 Item = TypeVar("Item")
 

@@ -121,7 +121,7 @@ def _series(name: str, version: str) -> str:
 
 
 def create_evidence_arrays(context: RunContext, tasks: BlockTasks) -> None:
-    """Create the empty arrays that the tasks write; existing ones stay as they are."""
+    """Create the empty arrays that the tasks write; the chunks of existing ones stay as they are."""
 
     def create(source: int) -> None:
         spec, layout = tasks.sources[source], tasks.plan.layouts[source]
@@ -248,8 +248,7 @@ class RunStages:
 
 def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
     """Remove the evidence planes of a complete run that does not keep them; the issue masks stay."""
-    for spec in tasks.sources:
-        context.issue_mask_arrays(spec).remove(EVIDENCE_PLANES)
+    for_each_source(lambda spec: context.issue_mask_arrays(spec).remove(EVIDENCE_PLANES), tasks.sources)
 
 
 def map_blocks(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import obstore.exceptions
@@ -71,7 +71,7 @@ class AzureFileSystem(FsspecStore):
         super().__init__(scheme)  # type: ignore[call-overload]
 
     def _construct_store(self, bucket: str) -> Any:
-        return _open_store(f"{self.protocol}://{bucket}", tuple(self._options.items()), self._attempts, blocking=True)
+        return _open_bucket(f"{self.protocol}://{bucket}", tuple(self._options.items()), self._attempts, blocking=True)
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
         container, name = self._split_path(path)
@@ -82,7 +82,14 @@ class AzureFileSystem(FsspecStore):
             raise FileExistsError(path) from e
 
 
-def obstore_store(url: str, options: Mapping[str, Any], attempts: int = 1) -> S3Store | AzureStore | None:
+class BucketPath(NamedTuple):
+    """Objects below a path of a bucket or a container, whose store is shared by all paths of it."""
+
+    store: S3Store | AzureStore
+    path: str
+
+
+def obstore_store(url: str, options: Mapping[str, Any], attempts: int = 1) -> BucketPath | None:
     """Open the objects below a URL with obstore, or return None if it is not the client for them.
 
     Args:
@@ -91,19 +98,21 @@ def obstore_store(url: str, options: Mapping[str, Any], attempts: int = 1) -> S3
         attempts: Attempts of the client at each request. With a single one the caller retries, and limits the time.
 
     Returns:
-        The store, with the path of the URL as prefix.
+        The store of the bucket, and the path of the URL in it.
     """
     selected = select_options(url, options)
     if cloud_of(url) != "az" and selected.get("client") != "obstore":
         return None
-    return _open_store(url, tuple(selected.items()), attempts)
+    scheme, _, place = url.partition("://")
+    bucket, _, path = place.strip("/").partition("/")
+    return BucketPath(_open_bucket(f"{scheme}://{bucket}", tuple(selected.items()), attempts), path)
 
 
-@lru_cache(maxsize=256)  # the arrays of all blocks of a worker share connections
-def _open_store(
+@lru_cache(maxsize=256)  # all sources and blocks share connections; a store takes 5 ms to make
+def _open_bucket(
     url: str, options: tuple[tuple[str, Any], ...], attempts: int, *, blocking: bool = False
 ) -> S3Store | AzureStore:
-    bucket, _, prefix = url.split("://", 1)[1].strip("/").partition("/")
+    bucket = url.split("://", 1)[1]
     kwargs = _s3_kwargs(dict(options)) if cloud_of(url) == "s3" else dict(options)
     container, _, host = bucket.partition("@")
     if host and cloud_of(url) == "az":  # abfss://container@account.dfs.core.windows.net
@@ -115,7 +124,7 @@ def _open_store(
     }
     if blocking:  # the caller does not limit the time of a single attempt
         client |= {"timeout": _NO_TIMEOUT, "read_timeout": _REQUEST_TIMEOUT}
-    kwargs |= {"client_options": client, "retry_config": {"max_retries": attempts - 1}, "prefix": prefix or None}
+    kwargs |= {"client_options": client, "retry_config": {"max_retries": attempts - 1}}
     if cloud_of(url) == "s3":
         return S3Store(bucket, **kwargs)
     if "account_name" not in kwargs and "AZURE_STORAGE_ACCOUNT_NAME" not in os.environ:

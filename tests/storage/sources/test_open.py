@@ -335,7 +335,7 @@ def test_shapes_larger_than_any_data_set_are_refused(tmp_path: Path, images: int
 def test_storage_transformers_are_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "a.zarr")
     change_metadata(source, "labels", storage_transformers=[{"name": "x"}])
-    with raises(DataError, match=r"labels cannot be parsed \(ValueError: storage transformers are not supported\)"):
+    with raises(DataError, match=r"labels cannot be parsed \(ValueError: .*storage transformers are not supported"):
         open_spec(source)
 
 

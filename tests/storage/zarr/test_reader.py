@@ -399,7 +399,7 @@ def test_evidence_is_read_as_written(tmp_path: Path, where: str) -> None:
     planes = np.arange(60, dtype="float16").reshape(SHAPE) / 64
     for start in (0, 2, 4):
         arrays.write(EVIDENCE_PLANES[0], start, planes[start : start + 2])
-    arrays.create(EVIDENCE_PLANES, DTYPES, SHAPE, (2, 3, 4), {})
+    arrays.create(EVIDENCE_PLANES, DTYPES, SHAPE, (2, 3, 4), {"kind": "evidence"})
     again = EvidenceArrays(url, {})
     np.testing.assert_array_equal(again.read(EVIDENCE_PLANES[0], 1, 5), planes[1:])
     assert again.io_counters["bytes_read"] > 0

@@ -20,7 +20,7 @@ from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import StoreConfig, resolve_options
 from masksift.storage.lock import RunLock
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.zarr.stores import open_group
+from masksift.storage.zarr.metadata import open_group
 from prepare.ingest.helpers import InputFiles
 from review.report.report_files import write_rgb_source
 from support.cli import error_message, run_cli

@@ -10,7 +10,7 @@ from masksift.engine.planning.layout import EVIDENCE_PLANES, Layout, evidence_pa
 
 OBJECTS_PER_LIST_REQUEST = 1000
 
-READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 30, 21, 4
+READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 9, 21, 4
 """Requests for metadata and earlier task outputs, apart from those for chunks (measured: a test compares the plan with
 the requests that a server received)."""
 
@@ -25,7 +25,7 @@ def objects_to_write(
     """Count evidence, masks, two task outputs and two table parts per block, metadata and tables."""
     evidence = sum(EVIDENCE_PLANES * evidence_objects(source, layout) for source, layout in condensed)
     masks = sum(evidence_objects(source, layout) for source, layout in pairs)
-    metadata = (1 + EVIDENCE_PLANES) * len(condensed) + 2 * len(pairs)
+    metadata = EVIDENCE_PLANES * len(condensed) + 2 * len(pairs)
     ranking = sum(source.images for source, _ in pairs) // RANKING_PART_ROWS
     return evidence + masks + 4 * blocks + metadata + 10 + ranking
 

@@ -9,45 +9,58 @@ from typing import Any
 
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_SOURCES
-from masksift.core.specs import SourceSpec
+from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.storage.clients import open_filesystem
 from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
 from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.ensemble import has_class_names
+from masksift.storage.sources.images_array import open_images_array
 from masksift.storage.sources.label_values import recognize_binary_masks
 from masksift.storage.sources.naming import source_names
-from masksift.storage.sources.open import open_source
+from masksift.storage.sources.open import describe_source, open_source_group
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
 
 
 def open_data_set(patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any]) -> tuple[SourceSpec, ...]:
-    """Open all sources of a data set.
+    """Open all sources of a data set; see `open_data_set_with_images`."""
+    return open_data_set_with_images(patterns, overrides, options, None)[0]
+
+
+def open_data_set_with_images(
+    patterns: Sequence[str], overrides: Overrides, options: Mapping[str, Any], images: str | None
+) -> tuple[tuple[SourceSpec, ...], tuple[ArraySpec | None, ...]]:
+    """Open all sources of a data set, and their RGB images in the same round trip to the store.
 
     Args:
         patterns: URLs and globs.
         overrides: Settings of the configuration. With a directory of corrections as `labels_from`, unchanged sources
             keep their labels.
         options: Storage options of S3.
+        images: Name or URL of the images arrays; None for none.
 
     Returns:
-        The sources in the order of the patterns.
+        The sources in the order of the patterns, and the images array of each, or None for a source without images.
 
     Raises:
-        DataError: There is no source, or two sources differ in their classes.
+        DataError: There is no source, or two sources differ in their classes. The first source in this order whose
+            arrays cannot be opened is reported.
     """
     urls = find_sources(patterns, options)
     names = source_names(urls)
     unchanged = {} if overrides.labels_from is None else unchanged_sources(overrides.labels_from, options)
 
-    def open_one(index: int) -> SourceSpec:
-        name = names[index]
+    def open_one(index: int) -> tuple[SourceSpec, ArraySpec | None]:
+        name, url = names[index], urls[index]
         settings = replace(overrides, labels_from=unchanged[name]) if name in unchanged else overrides
-        return open_source(urls[index], settings, options, index=index, name=name)
+        group = open_source_group(url, settings, options, [] if images is None else [images])
+        spec = describe_source(group, url, settings, options, index=index, name=name)
+        found = None if images is None else open_images_array(spec, images, options, group)
+        return spec, None if isinstance(found, str) else found
 
     with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="sources") as pool:
-        sources = _share_class_names(list(pool.map(open_one, range(len(urls)))))
-    return recognize_binary_masks(sources, overrides, options)
+        sources, arrays = zip(*pool.map(open_one, range(len(urls))), strict=True)
+    return recognize_binary_masks(_share_class_names(sources), overrides, options), arrays
 
 
 def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[str]:
@@ -90,7 +103,7 @@ def _expand(url: str, options: Mapping[str, Any]) -> list[str]:
     return paths if local_path(url) else [str(filesystem.unstrip_protocol(path)) for path in paths]
 
 
-def _share_class_names(sources: list[SourceSpec]) -> tuple[SourceSpec, ...]:
+def _share_class_names(sources: Sequence[SourceSpec]) -> tuple[SourceSpec, ...]:
     """Give all sources the class names of those that have any."""
     first = next((source for source in sources if has_class_names(source)), sources[0])
     for source in sources:

@@ -51,10 +51,9 @@ def _iter_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, i
                 yield name.removeprefix(prefix), member.size, f"{member.crc:08x}"
     elif path is not None:
         yield from _iter_files(path, "")
-    elif (pages := list_objects(url, options)) is not None:
-        for page in pages:
-            for facts in page:
-                yield facts["path"], facts["size"], str(facts["e_tag"] or facts["last_modified"])
+    elif (objects := list_objects(url, options)) is not None:
+        for name, facts in objects:
+            yield name, facts["size"], str(facts["e_tag"] or facts["last_modified"])
     else:
         filesystem, root = open_filesystem(url, options)
         for name, facts in filesystem.find(root, detail=True).items():

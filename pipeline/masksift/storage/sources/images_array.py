@@ -16,7 +16,7 @@ from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.ensemble import split_array_url
 from masksift.storage.sources.open import METADATA_ERRORS, find_array, find_array_by_url
 from masksift.storage.urls import is_absolute, join, local_path
-from masksift.storage.zarr.stores import open_group
+from masksift.storage.zarr.metadata import open_group
 
 
 def find_images_arrays(
@@ -32,13 +32,16 @@ def find_images_arrays(
         return tuple(pool.map(find, sources))
 
 
-def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -> ArraySpec | str:
+def open_images_array(
+    spec: SourceSpec, name: str, options: Mapping[str, Any], group: zarr.Group | None = None
+) -> ArraySpec | str:
     """Open the images of a source.
 
     Args:
         spec: The source.
         name: Name of the array in the source, or a URL in which `{source}` stands for the name of the source.
         options: Storage options of S3.
+        group: Group of the source if it is open already.
 
     Returns:
         The array, (image, y, x, 3) uint8, or the reason why it cannot be used, as text.
@@ -48,7 +51,9 @@ def open_images_array(spec: SourceSpec, name: str, options: Mapping[str, Any]) -
         if is_absolute(name):
             found = find_array_by_url(join(place, array_name), "images", options)
             return _check_images(found.array, found.url, found.name, spec)
-        array = find_array(open_group(place, options, MAX_ATTEMPTS_ON_OPEN), place, array_name)
+        if group is None:
+            group = open_group(place, options, MAX_ATTEMPTS_ON_OPEN, [array_name])
+        array = find_array(group, place, array_name)
     except (DataError, OSError, *METADATA_ERRORS) as e:
         return f"no images: {place} cannot be opened ({e})"
     if array is None:

@@ -25,8 +25,8 @@ from masksift.storage.sources.open import (
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.sources.packing import read_packing
 from masksift.storage.urls import join, local_path
+from masksift.storage.zarr.metadata import open_group
 from masksift.storage.zarr.per_image import read_values
-from masksift.storage.zarr.stores import open_group
 
 
 @dataclass(frozen=True)

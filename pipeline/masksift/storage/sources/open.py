@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ from masksift.storage.sources.validate import (
 )
 from masksift.storage.urls import is_absolute, join, local_path, split_url
 from masksift.storage.zarr.bounded_codecs import bound_array
-from masksift.storage.zarr.stores import open_bare_array, open_group
+from masksift.storage.zarr.metadata import open_group, open_member
+from masksift.storage.zarr.stores import open_bare_array
 from masksift.storage.zarr.validation import codec_error_message
 
 _PREDICTION_AXES = ("image", "class", "y", "x")
@@ -76,8 +78,21 @@ def open_source(
     Raises:
         DataError: Arrays are missing, or arrays and settings contradict each other. Other functions raise it, too.
     """
+    group = open_source_group(url, overrides, options)
+    return describe_source(group, url, overrides, options, index=index, name=name)
+
+
+def describe_source(
+    group: zarr.Group | None,
+    url: str,
+    overrides: Overrides,
+    options: Mapping[str, Any],
+    *,
+    index: int,
+    name: str | None,
+) -> SourceSpec:
+    """Describe the source in an opened group; see `open_source`."""
     members = overrides.prediction_names
-    group = _open_source_group(url, overrides, options)
     if group is not None and EVIDENCE_ATTRIBUTE in group.attrs:
         _check_evidence_settings(url, overrides)
         return open_evidence_source(group, url, overrides.classes, overrides.ignore, options, index=index, name=name)
@@ -186,11 +201,29 @@ class _FoundArray:
     array: zarr.Array[Any]
 
 
-def _open_source_group(url: str, overrides: Overrides, options: Mapping[str, Any]) -> zarr.Group | None:
-    """Open the group of a source; None if its URL is an array, and all its arrays are named by their URLs."""
+def open_source_group(
+    url: str, overrides: Overrides, options: Mapping[str, Any], more: Iterable[str] = ()
+) -> zarr.Group | None:
+    """Open the group of a source and read the metadata of its arrays, all at a time.
+
+    Args:
+        url: URL of the source.
+        overrides: Settings of the configuration.
+        options: Storage options of S3.
+        more: Names of further arrays.
+
+    Returns:
+        The group; None if the URL is an array, and all arrays are named by their URLs.
+
+    Raises:
+        DataError: There is no group.
+    """
     members, labels = overrides.prediction_names, overrides.labels
+    names = (*members, labels, overrides.image_id, overrides.height, overrides.width, *more)
+    relative = [name for name in names if not is_absolute(name)]
+    remedy = f"Pass the URL of a group with the arrays {members[0]!r} and {labels!r}"
     try:
-        return _open_group(url, options, f"Pass the URL of a group with the arrays {members[0]!r} and {labels!r}")
+        return _open_group(url, options, remedy, relative)
     except DataError as e:
         if all(map(is_absolute, (*members, labels))) and isinstance(e.__cause__, (ContainsArrayError, *_NO_NODE)):
             return None
@@ -201,7 +234,7 @@ def find_array_by_url(url: str, role: str, options: Mapping[str, Any]) -> _Found
     """Find an array by its URL, in a group or without one. A missing array raises DataError."""
     place, name = split_url(url)
     try:
-        group = _open_group(place, options, "")
+        group = _open_group(place, options, "", [name])
     except DataError as e:
         if not isinstance(e.__cause__, _NO_NODE):
             raise
@@ -254,7 +287,8 @@ def _find_labels(
     if overrides.labels_from is None:
         return _find_stored(group, url, overrides.labels, name, "labels", options)
     place = labels_url(overrides.labels_from, name)
-    group = _open_group(place, options, f"labels_from must contain a group per source, here for {name}")
+    remedy = f"labels_from must contain a group per source, here for {name}"
+    group = _open_group(place, options, remedy, [overrides.label_name])
     return _find_stored(group, place, overrides.label_name, name, "labels", options)
 
 
@@ -287,9 +321,9 @@ def _check_evidence_settings(url: str, overrides: Overrides) -> None:
             )
 
 
-def _open_group(url: str, options: Mapping[str, Any], remedy: str) -> zarr.Group:
-    """Open a group. A missing one raises DataError with the remedy."""
-    group: zarr.Group = _open_node(open_group, url, options, "group", remedy)
+def _open_group(url: str, options: Mapping[str, Any], remedy: str, names: Iterable[str]) -> zarr.Group:
+    """Open a group with the metadata of arrays of these names. A missing one raises DataError with the remedy."""
+    group: zarr.Group = _open_node(partial(open_group, names=names), url, options, "group", remedy)
     return group
 
 
@@ -334,7 +368,7 @@ def open_label_array(
         The array, and whether an absent chunk is lost data: it is not if the fill value is an ignore value. A missing
         array raises DataError.
     """
-    group = _open_group(url, options, f"Pass the URL of a group that contains the array {name!r}")
+    group = _open_group(url, options, f"Pass the URL of a group that contains the array {name!r}", [name])
     found = _find_stored(group, url, name, "", "labels", options)
     array, spec = found.array, _label_spec(found, axes)
     return spec, absent_is_missing(url, Overrides(), _attributes(group, array)) and stored_fill_value(
@@ -351,13 +385,11 @@ def stored_fill_value(array: zarr.Array[Any], spec: ArraySpec) -> Any:
 def find_array(group: zarr.Group, url: str, name: str) -> zarr.Array[Any] | None:
     """Return an array of a group, or None. Metadata that cannot be parsed raise DataError."""
     try:
-        member = group[name]
-        if not isinstance(member, zarr.Array):
-            return None
+        member = open_member(group, name)
     except METADATA_ERRORS as e:
-        if isinstance(e, KeyError) and name in str(e):
-            return None
         raise _metadata_error(join(url, name), e) from e
+    if not isinstance(member, zarr.Array):
+        return None
     _check_array(member, join(url, name))
     return member
 

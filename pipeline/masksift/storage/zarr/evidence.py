@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
 
 from masksift.core.errors import DataError
 from masksift.storage.zarr.bounded_codecs import bound_array
+from masksift.storage.zarr.metadata import write_metadata
 from masksift.storage.zarr.reader import ChunkReader
 from masksift.storage.zarr.stores import InstrumentedStore, open_store
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, codec_error_message
-from masksift.storage.zarr.writer import create_array, create_group, make_codec
+from masksift.storage.zarr.writer import create_array, make_codec
 
 PREDICTED_CLASS = "predicted_class"
 
@@ -29,7 +35,7 @@ class EvidenceArrays:
     """Group with the evidence planes and the issue mask of a source, each (image, y, x)."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._url = url
+        self._url, self._options = url, options
         self._store = InstrumentedStore(open_store(url, options, read_only=False))
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._bounded: dict[str, zarr.Array[Any]] = {}
@@ -44,7 +50,9 @@ class EvidenceArrays:
         chunks: tuple[int, int, int],
         attributes: Mapping[str, Any],
     ) -> None:
-        """Create the group and its missing arrays.
+        """Create the group and its arrays, with one write each.
+
+        Existing metadata are overwritten: those of an earlier attempt are the same bytes, and no chunk is touched.
 
         Args:
             names: Names of the arrays.
@@ -53,18 +61,9 @@ class EvidenceArrays:
             chunks: Shape of a chunk.
             attributes: Attributes of the group.
         """
-        group = create_group(self._store, attributes)
-        for name in names:
-            create_array(
-                group,
-                name,
-                shape=shape,
-                chunks=chunks,
-                dtype=dtypes[name],
-                fill_value=0,
-                compressors=[make_codec(dtypes[name])],
-                dimension_names=("image", "y", "x"),
-            )
+        group = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+        arrays = {f"{name}/zarr.json": _array_metadata(dtypes[name], shape, chunks) for name in names}
+        write_metadata(self._url, self._options, {**arrays, "zarr.json": json.dumps(group, indent=2).encode()})
 
     def create_extras(
         self, shape: tuple[int, int, int], chunks: tuple[int, int, int], *, pictures: bool, padded: bool
@@ -166,6 +165,25 @@ class EvidenceArrays:
 
     def _damaged(self, cause: str) -> DataError:
         return DataError(f"Evidence at {self._url} is damaged: {cause}", "Repeat the run with a new --out")
+
+
+@lru_cache(maxsize=64)  # most sources of a data set have arrays of the same shape
+def _array_metadata(dtype: str, shape: tuple[int, ...], chunks: tuple[int, ...]) -> bytes:
+    """Return the metadata object of an array (image, y, x), as zarr writes it."""
+    store = MemoryStore()
+    zarr.create_array(
+        store,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        fill_value=0,
+        compressors=[make_codec(dtype)],
+        dimension_names=("image", "y", "x"),
+        zarr_format=3,
+    )
+    buffer = sync(store.get("zarr.json", default_buffer_prototype()))
+    assert buffer is not None
+    return buffer.to_bytes()
 
 
 def _window(array: zarr.Array[Any], start: int, stop: int) -> tuple[slice, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from obstore.store import AzureStore, S3Store
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.common import concurrent_map
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, ObjectStore, WrapperStore
 
 from masksift.core.errors import UsageError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.retry import MAX_ATTEMPTS
-from masksift.storage.clients import obstore_store, open_filesystem
+from masksift.storage.clients import BucketPath, obstore_store, open_filesystem
 from masksift.storage.credentials import cloud_of, reject_password
 from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import join, local_path, unsupported_url_error
@@ -35,24 +36,25 @@ T = TypeVar("T")
 ObjectRange = tuple[str, ByteRequest | None]
 """Key of an object and a byte range in it; None for the whole object."""
 
-_semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_semaphores: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, asyncio.Semaphore]] = WeakKeyDictionary()
 
 
-def _request_semaphore() -> asyncio.Semaphore:
-    """Return the semaphore that bounds the concurrent requests of this process, over all arrays."""
-    return _semaphores.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONCURRENT_REQUESTS))
+def _request_semaphore(limit: int) -> asyncio.Semaphore:
+    """Return the semaphore that bounds the concurrent requests of this process over all stores of the same limit."""
+    by_limit = _semaphores.setdefault(asyncio.get_running_loop(), {})
+    return by_limit.setdefault(limit, asyncio.Semaphore(limit))
 
 
 class RetryingStore(WrapperStore[Store]):
-    """Network store that retries failed requests."""
+    """Network store that retries failed requests, and bounds those at a time together with other such stores."""
 
-    def __init__(self, store: Store, url: str, attempts: int) -> None:
+    def __init__(self, store: Store, url: str, attempts: int, concurrency: int = MAX_CONCURRENT_REQUESTS) -> None:
         super().__init__(store)
-        self._url, self._attempts = url, attempts
+        self._url, self._attempts, self._concurrency = url, attempts, concurrency
         self._policy = StoreRetryPolicy(attempts)
 
     def _with_store(self, store: Store) -> RetryingStore:
-        return RetryingStore(store, self._url, self._attempts)
+        return RetryingStore(store, self._url, self._attempts, self._concurrency)
 
     @property
     def retries(self) -> int:
@@ -61,7 +63,7 @@ class RetryingStore(WrapperStore[Store]):
 
     async def _call(self, key: str, request: Callable[[], Awaitable[T]]) -> T:
         target = join(self._url, key) if key else self._url
-        return await self._policy.call_async(request, target, _request_semaphore())
+        return await self._policy.call_async(request, target, _request_semaphore(self._concurrency))
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object or a range of it."""
@@ -105,17 +107,71 @@ class _ObjectTooLarge(ValueError):
     """An object of the store is larger than the caller expects; its argument is the size."""
 
 
-class _SizedObjectStore(ObjectStore[AzureStore | S3Store]):
-    """Object store that refuses large objects before it reads them.
+class _BucketStore(ObjectStore[AzureStore | S3Store]):
+    """Objects below a path of a bucket. Large objects are refused before they are read.
+
+    Args:
+        place: Store of the bucket, which all paths share, and the path.
+        read_only: Refuse to write.
 
     Attributes:
         max_bytes: Largest object that is read as a whole; None for any.
     """
 
-    max_bytes: int | None = None
+    def __init__(self, place: BucketPath, *, read_only: bool = False) -> None:
+        super().__init__(place.store, read_only=read_only)
+        self._place = place
+        self.max_bytes: int | None = None
+
+    def __eq__(self, value: object) -> bool:
+        return super().__eq__(value) and isinstance(value, _BucketStore) and self._place.path == value._place.path
+
+    def with_read_only(self, read_only: bool = False) -> _BucketStore:
+        """Return the same objects, read-only or not."""
+        return _BucketStore(self._place, read_only=read_only)
+
+    def _full(self, key: str) -> str:
+        """Return the key in the bucket of a key below the path."""
+        return "/".join(filter(None, (self._place.path, key)))
+
+    async def exists(self, key: str) -> bool:
+        """Return whether an object exists."""
+        return await super().exists(self._full(key))
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write an object."""
+        await super().set(self._full(key), value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write an object that does not exist yet."""
+        await super().set_if_not_exists(self._full(key), value)
+
+    async def delete(self, key: str) -> None:
+        """Delete an object."""
+        await super().delete(self._full(key))
+
+    async def delete_dir(self, prefix: str) -> None:
+        """Delete the objects of a directory."""
+        keys = [(key,) async for key in self.list_prefix(f"{prefix.rstrip('/')}/" if prefix else "")]
+        await concurrent_map(keys, self.delete, limit=MAX_CONCURRENT_REQUESTS)
+
+    async def getsize(self, key: str) -> int:
+        """Return the size of an object in bytes."""
+        return await super().getsize(self._full(key))
+
+    async def _list(self, prefix: str | None = None) -> AsyncGenerator[obstore.ObjectMeta, None]:
+        """Yield the metadata of the objects below a prefix, with their keys below the path."""
+        start = len(self._place.path) + 1 if self._place.path else 0
+        async for facts in super()._list(self._full(prefix or "")):
+            yield {**facts, "path": facts["path"][start:]}
+
+    def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+        """Yield the names directly below a prefix."""
+        return super().list_dir(self._full(prefix))
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object or a range of it."""
+        key = self._full(key)
         if byte_range is not None or self.max_bytes is None:
             return await super().get(key, prototype, byte_range)
         try:
@@ -208,7 +264,7 @@ class InstrumentedStore(WrapperStore[Store]):
     def _limit_object(self, key: str, validator: ChunkValidator) -> None:
         """Refuse an object that is too large: here on a local disk, else when the store answers with its size."""
         store = self._store._store if isinstance(self._store, RetryingStore) else self._store
-        if isinstance(store, _SizedObjectStore | ZipStore):
+        if isinstance(store, _BucketStore | ZipStore):
             store.max_bytes = validator.max_object_bytes
         elif isinstance(store, LocalStore):
             with contextlib.suppress(OSError):
@@ -275,8 +331,15 @@ class InstrumentedStore(WrapperStore[Store]):
         self.written += len(value)
 
 
-def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempts: int = MAX_ATTEMPTS) -> Store:
-    """Open the Zarr store of a URL, with retries if it is on a network."""
+def open_store(
+    url: str,
+    options: Mapping[str, Any],
+    *,
+    read_only: bool,
+    attempts: int = MAX_ATTEMPTS,
+    concurrency: int = MAX_CONCURRENT_REQUESTS,
+) -> Store:
+    """Open the Zarr store of a URL, with retries and bounded concurrency if it is on a network."""
     if (parts := split_archive_url(url)) is not None:
         return _open_archive(*parts, options, read_only=read_only, attempts=attempts)
     path = local_path(url)
@@ -284,15 +347,15 @@ def open_store(url: str, options: Mapping[str, Any], *, read_only: bool, attempt
         return LocalStore(path, read_only=read_only)
     reject_password(url)
     if (objects := obstore_store(url, options)) is not None:
-        return RetryingStore(_SizedObjectStore(objects, read_only=read_only), url, attempts)
+        return RetryingStore(_BucketStore(objects, read_only=read_only), url, attempts, concurrency)
     if cloud_of(url):
         filesystem, prefix = open_filesystem(url, options, attempts=1, asynchronous=True)
-        return RetryingStore(FsspecStore(filesystem, path=prefix, read_only=read_only), url, attempts)
+        return RetryingStore(FsspecStore(filesystem, path=prefix, read_only=read_only), url, attempts, concurrency)
     try:
         store = FsspecStore.from_url(url, read_only=read_only)
     except (ValueError, ImportError) as e:
         raise unsupported_url_error(url, e) from e
-    return RetryingStore(store, url, attempts)
+    return RetryingStore(store, url, attempts, concurrency)
 
 
 def _open_archive(archive: str, node: str, options: Mapping[str, Any], *, read_only: bool, attempts: int) -> ZipStore:
@@ -303,18 +366,15 @@ def _open_archive(archive: str, node: str, options: Mapping[str, Any], *, read_o
     return ZipStore(open_store(parent or "/", options, read_only=True, attempts=attempts), name, members, node)
 
 
-def list_objects(url: str, options: Mapping[str, Any]) -> Iterator[Any] | None:
-    """List all objects below a URL in pages of obstore's metadata; None if obstore is not the client."""
-    store = obstore_store(url, options, MAX_ATTEMPTS)
-    return None if store is None else iter(store.list())
+def list_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, obstore.ObjectMeta]] | None:
+    """List the names of all objects below a URL with obstore's metadata; None if obstore is not the client."""
+    place = obstore_store(url, options, MAX_ATTEMPTS)
+    if place is None:
+        return None
+    start = len(place.path) + 1 if place.path else 0
+    return ((facts["path"][start:], facts) for page in place.store.list(place.path or None) for facts in page)
 
 
 def open_bare_array(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Array[Any]:
     """Open a Zarr array, version 2 or 3, read-only. A missing one raises FileNotFoundError."""
     return zarr.open_array(open_store(url, options, read_only=True, attempts=attempts), mode="r")
-
-
-def open_group(url: str, options: Mapping[str, Any], attempts: int = MAX_ATTEMPTS) -> zarr.Group:
-    """Open a Zarr group, version 2 or 3, read-only. A missing one raises FileNotFoundError."""
-    store = open_store(url, options, read_only=True, attempts=attempts)
-    return zarr.open_group(store, mode="r", use_consolidated=False)  # which may be older than the arrays
