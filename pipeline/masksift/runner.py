@@ -22,7 +22,14 @@ from masksift.engine.resumable_job import ResumableJob
 from masksift.engine.reuse import check_reusable, reusable_evidence, thresholds_from_record
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
 from masksift.engine.source_table import read_source_table, write_source_table
-from masksift.engine.stages import RunStages, RunStats, check_workers, create_evidence_arrays, discard_evidence
+from masksift.engine.stages import (
+    RunStages,
+    RunStats,
+    check_workers,
+    create_evidence_arrays,
+    discard_evidence,
+    discard_score_inputs,
+)
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report, max_tasks
 from masksift.runtime.progress import ProgressReporter
@@ -174,9 +181,9 @@ def _execute(
         with job.lock():  # after all checks: a refused run leaves no trace
             write_source_table(directory, tasks)
             create_evidence_arrays(context, tasks)
-            stages = RunStages(context, tasks, executor, progress, stats)
+            stages = RunStages(context, tasks, executor, progress, stats, frozen)
             stages.condense(stop_early=config.quarantine == "stop")
-            statistics, thresholds = stages.find_thresholds(config.tccp.tau, frozen)
+            statistics, thresholds = stages.find_thresholds(config.tccp.tau)
             stages.score(thresholds)
             report_tasks = max_tasks(config.report.top)
             executor.limit_workers(max(stages.rank_tasks, report_tasks))
@@ -195,6 +202,7 @@ def _finish(
     config: RunConfig, context: RunContext, tasks: BlockTasks, record: Mapping[str, Any], resumed: bool
 ) -> RunResult:
     """Do what follows the record: a run that is killed here is complete, and the next call repeats this."""
+    discard_score_inputs(context)
     if not config.evidence.keep:
         discard_evidence(context, tasks)
     quarantined = record["images"] - record["counts"].get(SCORED, 0)
@@ -236,6 +244,8 @@ def plan_settings(config: RunConfig) -> Settings:
         config.regions.min_area,
         config.regions.top,
         config.report.top,
+        config.evidence.keep,
+        config.thresholds_from is not None,
     )
 
 
@@ -254,4 +264,5 @@ def make_run_context(config: RunConfig, tasks: BlockTasks) -> RunContext:
         config.storage.options(urls),
         config.regions.min_area,
         config.regions.top,
+        keeps_evidence=config.evidence.keep,
     )

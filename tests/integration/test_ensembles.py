@@ -238,7 +238,7 @@ def test_peak_memory_does_not_grow_with_the_number_of_members(tmp_path: Path) ->
         stages.create_evidence_arrays(job, parts)
         tracemalloc.start()
         try:
-            tasks.condense_block(job, parts[0])
+            tasks.condense_block(job, None, parts[0])
             return tracemalloc.get_traced_memory()[1], parts.plan.memory_condense - memory.BASE_MEMORY_BYTES
         finally:
             tracemalloc.stop()

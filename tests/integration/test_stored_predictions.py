@@ -313,7 +313,7 @@ def test_planned_memory_bounds_the_condensing_of_decoded_predictions(
     for _ in range(2):  # the first block compiles
         tracemalloc.start()
         for task in tasks:
-            condense_block(context, task)
+            condense_block(context, None, task)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         for file in (tmp_path / "out/manifest").rglob("*"):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,9 +22,12 @@ from masksift.engine.block_io import (
     read_labels,
 )
 from masksift.engine.prediction_io import iter_prediction_windows, prefetch_block
+from masksift.engine.score_inputs import ScoreInputBuilder, score_input_name
+from masksift.engine.score_task import BlockScorer
 from masksift.engine.work_items import (
     CONDENSE,
     BlockTask,
+    HasIOCounters,
     RunContext,
     finish_block,
     pack_condense_output,
@@ -32,8 +36,11 @@ from masksift.engine.work_items import (
 from masksift.runtime.telemetry.logs import logger
 from masksift.scoring.image import EvidencePlanes, ImageCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
+from masksift.scoring.methods.base import ImageEvidence, summarize
 from masksift.scoring.statistics.class_statistics import ClassStatistics
-from masksift.storage.zarr.evidence import EVIDENCE_PLANES, EvidenceArrays
+from masksift.scoring.statistics.thresholds import Thresholds
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
@@ -54,6 +61,13 @@ class LabelVariants(Protocol):
         """Return the variants of an image's class indices (H, W), by name."""
 
 
+CountedImage = tuple[ImageEvidence, ClassStatistics]
+"""Evidence and statistics of an image that is not quarantined."""
+
+ImageConsumer = Callable[[int, Mapping[str, CountedImage]], None]
+"""Called with the number of an image in its source, and its evidence and statistics by label variant."""
+
+
 @dataclass(frozen=True)
 class CondensedChunk:
     """Images of one chunk after the first pass.
@@ -61,16 +75,23 @@ class CondensedChunk:
     Attributes:
         planes: Arrays of shape (n, H, W) by name, in the dtypes in which they are stored.
         statuses: Status of each image.
-        statistics: Statistics of each image by label variant; empty for quarantined images.
     """
 
     planes: Mapping[str, NDArray[Any]]
     statuses: Sequence[ImageStatus]
-    statistics: Sequence[Mapping[str, ClassStatistics]]
 
 
-def condense_block(context: RunContext, task: BlockTask) -> TaskResult:
-    """Read the predictions of a block once; write its evidence, statistics and statuses."""
+def condense_block(context: RunContext, frozen: Thresholds | None, task: BlockTask) -> TaskResult:
+    """Read the predictions of a block once; write its statistics, statuses, evidence and input of scoring.
+
+    Args:
+        context: Settings of the run.
+        frozen: Thresholds of another run, with which the images are scored at once.
+        task: The block.
+
+    Returns:
+        Counters of the block.
+    """
     manifest, block, spec = context.condense_manifest(task.evidence_location), task.block, task.spec
     if (output := manifest.load(CONDENSE, task.evidence_block)) is not None:
         return reused_result(output)
@@ -78,31 +99,86 @@ def condense_block(context: RunContext, task: BlockTask) -> TaskResult:
     config = task.condense_config(context.lattice)
     predictions = [ArrayReader(array.stored, context.options) for array in spec.prediction_arrays]
     labels, evidence = open_labels(spec, context.options), context.evidence_arrays(task.evidence_location)
-    statistics, statuses = ClassStatistics.empty(config), list[ImageStatus]()
-    buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, context.options)
+    consumer = _RunConsumer(context, frozen, task, ClassStatistics.empty(config))
+    statuses, buffers = list[ImageStatus](), BufferPool()
+    sizes = image_sizes(spec, block.start, block.stop, context.options)
     background = task.layout.writes_in_background(spec, local=evidence.local)
     prefetch_block(spec, task.layout, predictions, labels, block.start, block.stop)
     with BackgroundWriter(background=background) as writer:
         for number, (start, stop) in enumerate(task.layout.chunk_ranges(block.start, block.stop)):
+            consumer.start_chunk(start, stop)
             chunk_sizes = sizes[start - block.start : stop - block.start]
             slot = number % (1 + background)
-            chunk = condense_chunk(task, config, predictions, labels, buffers, start, chunk_sizes, slot)
-            writer.submit(_write_planes, evidence, start, chunk.planes)
+            chunk = condense_chunk(task, config, predictions, labels, buffers, start, chunk_sizes, consumer.add, slot)
+            planes = chunk.planes if context.writes_planes(task) else {}
+            writes = [partial(evidence.write, name, start, plane) for name, plane in planes.items()]
+            writer.submit(_call_all, [*writes, *consumer.chunk_writes()])
             statuses += chunk.statuses
-            for image in chunk.statistics:
-                for found in image.values():
-                    statistics = statistics.merge(found)
     _log_quarantined(task, statuses)
+    users: list[HasIOCounters] = [*predictions, labels, evidence, consumer.directory]
+    causes = None
+    if consumer.scorer is not None:
+        causes = consumer.scorer.finish(statuses, started).causes
+        users.append(consumer.scorer)
     return finish_block(
         task,
         CONDENSE,
         manifest,
         task.evidence_block,
-        pack_condense_output(statistics, statuses),
+        pack_condense_output(consumer.statistics, statuses),
         [status.status for status in statuses],
-        (*predictions, labels, evidence),
+        users,
         started,
+        causes,
     )
+
+
+class _RunConsumer:
+    """Add the images of a block to its statistics, and keep the input of scoring or score them at once."""
+
+    def __init__(
+        self, context: RunContext, frozen: Thresholds | None, task: BlockTask, statistics: ClassStatistics
+    ) -> None:
+        self.statistics = statistics
+        self.scorer = None if frozen is None else BlockScorer(context, frozen, task)
+        self.directory = ObjectDirectory(context.out, context.options)
+        self._context, self._task = context, task
+        self._keeps_inputs = context.writes_score_inputs(task, scores_at_once=frozen is not None)
+        self._start, self._inputs = 0, ScoreInputBuilder()
+
+    def start_chunk(self, start: int, stop: int) -> None:
+        """Start the chunk of images [start, stop)."""
+        self._start, self._inputs = start, ScoreInputBuilder()
+        if self.scorer is not None:
+            self.scorer.start_chunk(start, stop)
+
+    def add(self, index: int, images: Mapping[str, CountedImage]) -> None:
+        """Add an image, which has one label variant. Its planes are in the cache."""
+        ((image, statistics),) = images.values()
+        self.statistics = self.statistics.merge(statistics)
+        summary = summarize(image, self._context.methods)
+        if self._keeps_inputs:
+            self._inputs.add(index - self._start, summary, image)
+        if self.scorer is not None:
+            self.scorer.score(index, image, summary)
+
+    def chunk_writes(self) -> Iterator[Callable[[], None]]:
+        """Return the calls that write the chunk."""
+        if self._keeps_inputs:
+            name = score_input_name(self._context.fingerprint, self._task.spec.index, self._start)
+            yield partial(_write_object, self.directory, name, self._inputs.pack())
+        if self.scorer is not None:
+            yield self.scorer.mask_write()
+
+
+def _write_object(directory: ObjectDirectory, name: str, data: bytes) -> None:
+    directory.io_counters["bytes_written"] += len(data)
+    directory.write(name, data)
+
+
+def _call_all(calls: Sequence[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 def condense_chunk(
@@ -113,6 +189,7 @@ def condense_chunk(
     buffers: BufferPool,
     start: int,
     sizes: NDArray[np.int64],
+    consume: ImageConsumer,
     slot: int = 0,
     variants: LabelVariants | None = None,
 ) -> CondensedChunk:
@@ -126,12 +203,13 @@ def condense_chunk(
         buffers: Buffers for windows and planes. The planes stay valid until the next chunk with the same ``slot``.
         start: First image of the chunk.
         sizes: Unpadded (rows, columns) of each image, shape (n, 2).
+        consume: Called with each image that is not quarantined, in order.
         slot: Number of the set of planes to use.
         variants: Label variants; the stored labels alone by default. With variants the labels are planes too, and the
             planes of a variant have its name as prefix.
 
     Returns:
-        Planes, statuses and statistics of the chunk.
+        Planes and statuses of the chunk.
     """
     spec, shape = task.spec, (len(sizes), task.spec.height, task.spec.width)
     codes, classes = config.evidence.codes_dtype, class_dtype(spec.classes)
@@ -167,22 +245,23 @@ def condense_chunk(
                 image_condenser.add_member_window(member, values, total, window.y0, window.x0)
             else:
                 image_condenser.add_window(values, window.y0, window.x0)
-    statistics: list[dict[str, ClassStatistics]] = [{} for _ in sizes]
     for i, condenser in enumerate(condensers):
         if start + i in statuses:
             for plane in planes.values():
                 plane[i] = 0
             continue
+        found: dict[str, CountedImage] = {}
         for name, image_condenser in condenser.items():
-            status, found = image_condenser.finish()
+            status, statistics = image_condenser.finish()
             statuses.setdefault(start + i, status)  # of the predictions, the same for every variant
-            if found is not None:
-                statistics[i][name] = found
+            if statistics is not None and image_condenser.evidence is not None:
+                found[name] = image_condenser.evidence, statistics
+        if found:
+            consume(start + i, found)
     stored = config.evidence.dtype
     return CondensedChunk(
         {name: plane.view(stored) if name.endswith("confidence") else plane for name, plane in planes.items()},
         [statuses[start + i] for i in range(len(sizes))],
-        statistics,
     )
 
 
@@ -192,11 +271,6 @@ def _image_mean(
     """Return the C-contiguous part of the ensemble mean's buffer for one image of a window."""
     first = number * (mean.size // window.shape[0])
     return mean[first : first + predictions.size].reshape(predictions.shape)
-
-
-def _write_planes(evidence: EvidenceArrays, start: int, planes: Mapping[str, NDArray[Any]]) -> None:
-    for name, plane in planes.items():
-        evidence.write(name, start, plane)
 
 
 def _log_quarantined(task: BlockTask, statuses: Sequence[ImageStatus]) -> None:

@@ -16,8 +16,11 @@ from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
 from masksift.engine.block_io import BufferPool, open_labels, read_labels
 from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
+from masksift.engine.score_inputs import ScoreInputs, score_input_name
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.methods.base import evidence_methods
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.images_array import open_images_array
 from masksift.storage.zarr.evidence import ISSUE_MASK, PREDICTED_CLASS, EvidenceArrays
 from masksift.storage.zarr.per_image import image_sizes
@@ -111,7 +114,10 @@ class ImageViewReader:
             if array.chunks[1:3] == array.shape[1:3]:  # chunks of parts of images are read in bands
                 rgb_images_per_chunk = array.chunks[0]
         self._labels: ArrayReader | None = None
-        self._evidence = context.evidence_arrays(task.evidence_location) if predicted else None
+        self._predicted, has_planes = predicted, context.writes_planes(task)
+        self._evidence = context.evidence_arrays(task.evidence_location) if predicted and has_planes else None
+        self._inputs = ObjectDirectory(context.out, context.options)
+        self._input_cache: _ChunkCache[ScoreInputs] = _ChunkCache(task.layout.chunk_images, spec.images)
         self._masks = context.issue_mask_arrays(spec)
         self._given_cache: _ChunkCache[_Labels] = self._make_cache(spec.labels.chunks[0])
         self._rgb_cache: _ChunkCache[NDArray[np.uint8]] = self._make_cache(rgb_images_per_chunk)
@@ -121,7 +127,7 @@ class ImageViewReader:
     @property
     def io_counters(self) -> Counter[str]:
         """Bytes and requests, by field name of `TaskResult`."""
-        readers = (self._labels, self._rgb, self._evidence, self._masks)
+        readers = (self._labels, self._rgb, self._evidence, self._inputs, self._masks)
         return sum((reader.io_counters for reader in readers if reader is not None), Counter())
 
     def view(
@@ -159,13 +165,9 @@ class ImageViewReader:
             classes: NDArray[np.unsignedinteger] = planes[position][centers]
             return classes
 
-        def predicted() -> NDArray[np.unsignedinteger]:
-            assert self._evidence is not None
-            planes, position = self._predicted_cache.get(
-                index, partial(self._read_planes, self._evidence, PREDICTED_CLASS)
-            )
-            classes: NDArray[np.unsignedinteger] = planes[position][centers]
-            return classes
+        def predicted() -> NDArray[np.unsignedinteger] | None:
+            classes = self._read_predicted(index)
+            return None if classes is None else classes[centers]
 
         def flagged() -> NDArray[np.bool_]:
             planes, position = self._mask_cache.get(index, partial(self._read_planes, self._masks, ISSUE_MASK))
@@ -176,7 +178,7 @@ class ImageViewReader:
             factor,
             _read_or_warn(warnings, lambda: self._read_rgb(index, rows, columns, factor)),
             _read_or_warn(warnings, given),
-            _read_or_warn(warnings, predicted) if scored and self._evidence is not None else None,
+            _read_or_warn(warnings, predicted) if scored and self._predicted else None,
             _read_or_warn(warnings, flagged) if scored else None,
             tuple(warnings),
         )
@@ -201,6 +203,25 @@ class ImageViewReader:
     def _read_given(self, start: int, stop: int) -> _Labels:
         labels, sizes = self.open_labels(), self._sizes(start, stop)
         return read_labels(self._task.spec, labels, self._buffers, start, stop, sizes)
+
+    def _read_predicted(self, index: int) -> NDArray[np.unsignedinteger] | None:
+        """Return the predicted classes (H, W): a plane, or the labels with the pixels that differ from them."""
+        if self._evidence is not None:
+            planes, position = self._predicted_cache.get(
+                index, partial(self._read_planes, self._evidence, PREDICTED_CLASS)
+            )
+            plane: NDArray[np.unsignedinteger] = planes[position]
+            return plane
+        (labels, statuses), position = self._given_cache.get(index, self._read_given)
+        if index in statuses:
+            return None
+        inputs, number = self._input_cache.get(index, self._read_inputs)
+        return inputs.predicted_class(number, labels[position])
+
+    def _read_inputs(self, start: int, _: int) -> ScoreInputs:
+        name = score_input_name(self._context.fingerprint, self._task.spec.index, start)
+        scores = [method.name for method in evidence_methods(self._context.methods)]
+        return ScoreInputs.read(self._inputs, name, self._task.spec, scores)
 
     def _read_planes(self, arrays: EvidenceArrays, name: str, start: int, stop: int) -> NDArray[Any]:
         spec = self._task.spec

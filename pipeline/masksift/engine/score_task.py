@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,17 @@ from masksift.engine.block_io import (
     BufferPool,
     iter_label_windows,
     open_labels,
+    read_ahead,
     read_labels,
     window_to_slices,
 )
 from masksift.engine.quarantine import count_causes
 from masksift.engine.region_table import RegionTableBuilder
+from masksift.engine.score_inputs import ScoreInputs, score_input_name
 from masksift.engine.work_items import (
     SCORE,
     BlockTask,
+    HasIOCounters,
     PairCounts,
     RunContext,
     finish_block,
@@ -35,10 +39,12 @@ from masksift.engine.work_items import (
 )
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels, count_low_bits
 from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.kernels.differences import Planes as ImagePlanes
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.methods.base import ImageEvidence, ImageSummary, ScoringInput, evidence_methods
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
+from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.schemas import images_schema
 from masksift.storage.tables.segments import pack_table
@@ -67,62 +73,99 @@ def refine_block(context: RunContext, key: int, task: BlockTask) -> NDArray[np.i
 
 def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) -> TaskResult:
     """Score the images of a block; write its issue masks, and its rows of the tables as its output."""
-    manifest, block, spec = context.score_manifest(), task.block, task.spec
-    if (output := manifest.load(SCORE, block.number)) is not None:
+    if (output := context.score_manifest().load(SCORE, task.block.number)) is not None:
         return reused_result(output)
-    started = time.perf_counter()
-    masks = context.issue_mask_arrays(spec)
-    pairs = np.zeros((2, spec.classes, spec.classes), np.int64)
-    evidence, limits = _EvidenceReader(context, task, EVIDENCE_PLANES), thresholds.encode(task.encoding)
-    omissions = make_omission_rule(limits, context.methods)
-    rows: list[dict[str, Any]] = []
-    image_fields = _image_fields(context, task)
-    regions = RegionTableBuilder(context.max_regions, spec.class_names)
-    with BackgroundWriter(background=not masks.local) as writer:
-        for start, labels, planes in evidence.chunks():
-            mask = np.zeros(labels.shape, np.uint8)
-            for i in range(len(labels)):
-                fields = image_fields[start + i - block.start]
-                status = evidence.statuses[start + i - block.start]
-                row = fields | {"status": status.status, "reason": status.reason}
-                if status.status == SCORED:
-                    self_confidence, predicted, confidence = (plane[i] for plane in planes)
-                    image = ScoringInput(
-                        labels[i],
-                        predicted,
-                        self_confidence,
-                        confidence,
-                        spec.classes,
-                        task.encoding,
-                        limits,
-                        context.flagging_rule,
-                        mask[i],
-                    )
-                    row |= score_image(image, context.methods)
-                    size = (row["height"], row["width"])
-                    row |= regions.add(fields, find_image_regions(image, size, context.min_area, omissions))
-                    pairs[0] += image.flagged_pairs
-                    pairs[1] += image.flagged_pairs > 0
-                rows.append(row)
-            writer.submit(masks.write, ISSUE_MASK, start, mask)
-    images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
-    output = {
-        "pairs": PairCounts(*pairs).pack(),
-        "images": pack_table(images),
-        "regions": pack_table(regions.table(context.path_columns)),
-    }
-    manifest.io_counters["bytes_written"] += sum(map(len, output.values()))
-    return finish_block(
-        task,
-        SCORE,
-        manifest,
-        block.number,
-        output,
-        [status.status for status in evidence.statuses],
-        (evidence, masks),
-        started,
-        count_causes(evidence.statuses, [fields["image_id"] for fields in image_fields], spec.index, block.start),
-    )
+    started, scorer = time.perf_counter(), BlockScorer(context, thresholds, task)
+    images = (_ScoreInputReader if context.has_score_inputs(task) else _EvidenceReader)(context, task)
+    with BackgroundWriter(background=not scorer.masks.local) as writer:
+        for start, stop, chunk in images.chunks():
+            scorer.start_chunk(start, stop)
+            for index, image, summary in chunk:
+                scorer.score(index, image, summary)
+            writer.submit(scorer.mask_write())
+    return scorer.finish(images.statuses, started, images)
+
+
+class BlockScorer:
+    """Score the images of one block, and write its issue masks and its rows of the tables."""
+
+    def __init__(self, context: RunContext, thresholds: Thresholds, task: BlockTask) -> None:
+        self.masks = context.issue_mask_arrays(task.spec)
+        self._context, self._task, self._limits = context, task, thresholds.encode(task.encoding)
+        self._omissions = make_omission_rule(self._limits, context.methods)
+        self._pairs = np.zeros((2, task.spec.classes, task.spec.classes), np.int64)
+        self._rows = _image_fields(context, task)
+        self._regions = RegionTableBuilder(context.max_regions, task.spec.class_names)
+        self._manifest = context.score_manifest()
+        self._start, self._mask = 0, np.zeros((0, task.spec.height, task.spec.width), np.uint8)
+
+    @property
+    def io_counters(self) -> Counter[str]:
+        """Bytes and requests, by field name of `TaskResult`."""
+        return self.masks.io_counters + self._manifest.io_counters
+
+    def start_chunk(self, start: int, stop: int) -> None:
+        """Start the chunk of images [start, stop)."""
+        spec = self._task.spec
+        self._start, self._mask = start, np.zeros((stop - start, spec.height, spec.width), np.uint8)
+
+    def score(self, index: int, image: ImageEvidence, summary: ImageSummary | None) -> None:
+        """Score image ``index`` of the source, in the current chunk."""
+        context, row = self._context, self._rows[index - self._task.block.start]
+        scored = ScoringInput(
+            image.labels,
+            image.predicted_class,
+            image.self_confidence_codes,
+            image.predicted_confidence_codes,
+            image.classes,
+            image.encoding,
+            self._limits,
+            context.flagging_rule,
+            self._mask[index - self._start],
+            summary,
+        )
+        fields, size = dict(row), (row["height"], row["width"])
+        row |= score_image(scored, context.methods)
+        row |= self._regions.add(fields, find_image_regions(scored, size, context.min_area, self._omissions))
+        self._pairs[0] += scored.flagged_pairs
+        self._pairs[1] += scored.flagged_pairs > 0
+
+    def mask_write(self) -> Callable[[], None]:
+        """Return the call that writes the issue masks of the current chunk."""
+        return partial(self.masks.write, ISSUE_MASK, self._start, self._mask)
+
+    def finish(self, statuses: Sequence[ImageStatus], started: float, *users: HasIOCounters) -> TaskResult:
+        """Write the output of the block.
+
+        Args:
+            statuses: Status of each image.
+            started: Time at which the task started.
+            users: Readers of the task, whose traffic belongs to the block.
+
+        Returns:
+            Counters of the block.
+        """
+        context, task, block = self._context, self._task, self._task.block
+        states = [{"status": status.status, "reason": status.reason} for status in statuses]
+        rows = [row | state for row, state in zip(self._rows, states, strict=True)]
+        images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
+        output = {
+            "pairs": PairCounts(*self._pairs).pack(),
+            "images": pack_table(images),
+            "regions": pack_table(self._regions.table(context.path_columns)),
+        }
+        self._manifest.io_counters["bytes_written"] += sum(map(len, output.values()))
+        return finish_block(
+            task,
+            SCORE,
+            self._manifest,
+            block.number,
+            output,
+            [status.status for status in statuses],
+            (*users, self.masks),
+            started,
+            count_causes(statuses, [row["image_id"] for row in self._rows], task.spec.index, block.start),
+        )
 
 
 def _image_fields(context: RunContext, task: BlockTask) -> list[dict[str, Any]]:
@@ -143,10 +186,53 @@ def _image_fields(context: RunContext, task: BlockTask) -> list[dict[str, Any]]:
     ]
 
 
+ChunkImages = Iterator[tuple[int, ImageEvidence, ImageSummary | None]]
+"""Number in the source, evidence and summary of the images of a chunk that are not quarantined. Planes are valid until
+the next image."""
+
+
+class _ScoreInputReader:
+    """Read the input of scoring that the first pass has kept of a block, one chunk ahead."""
+
+    def __init__(self, context: RunContext, task: BlockTask) -> None:
+        self.statuses = load_statuses(context, task)
+        self._context, self._task = context, task
+        self._directory = ObjectDirectory(context.out, context.options)
+
+    @property
+    def io_counters(self) -> Counter[str]:
+        """Bytes and requests, by field name of `TaskResult`."""
+        return self._directory.io_counters
+
+    def chunks(self) -> Iterator[tuple[int, int, ChunkImages]]:
+        """Yield first image, last image + 1 and images of every chunk."""
+        spec, block = self._task.spec, self._task.block
+        names = [method.name for method in evidence_methods(self._context.methods)]
+
+        def read(span: tuple[int, int], _: int) -> ScoreInputs:
+            name = score_input_name(self._context.fingerprint, spec.index, span[0])
+            return ScoreInputs.read(self._directory, name, spec, names)
+
+        classes, codes, shape = class_dtype(spec.classes), self._task.encoding.codes_dtype, (spec.height, spec.width)
+        planes = (
+            np.empty(shape, classes),
+            np.empty(shape, classes),
+            np.empty(shape, codes),
+            np.empty(shape, codes),
+        )
+        for (start, stop), inputs in read_ahead(read, self._task.layout.chunk_ranges(block.start, block.stop)):
+            yield start, stop, self._images(start, inputs, planes)
+
+    def _images(self, start: int, inputs: ScoreInputs, planes: ImagePlanes) -> ChunkImages:
+        for number, summary in inputs.summaries.items():
+            inputs.restore(number, planes)
+            yield start + number, ImageEvidence(*planes, self._task.spec.classes, self._task.encoding), summary
+
+
 class _EvidenceReader:
     """Read the labels and some evidence planes of a condensed block."""
 
-    def __init__(self, context: RunContext, task: BlockTask, names: Sequence[str]) -> None:
+    def __init__(self, context: RunContext, task: BlockTask, names: Sequence[str] = EVIDENCE_PLANES) -> None:
         self.statuses = load_statuses(context, task)
         self._context, self._task, self._names = context, task, names
         self._labels = open_labels(task.spec, context.options)
@@ -157,14 +243,28 @@ class _EvidenceReader:
         """Bytes and requests, by field name of `TaskResult`."""
         return self._labels.io_counters + self._arrays.io_counters
 
+    def chunks(self) -> Iterator[tuple[int, int, ChunkImages]]:
+        """Yield first image, last image + 1 and images of every chunk, with all planes."""
+        for start, labels, planes in self._plane_chunks():
+            yield start, start + len(labels), self._images(start, labels, planes)
+
+    def _images(self, start: int, labels: Planes, planes: tuple[Planes, ...]) -> ChunkImages:
+        for index, given, (own, predicted, best) in self._scored(start, labels, planes):
+            yield index, ImageEvidence(given, predicted, own, best, self._task.spec.classes, self._task.encoding), None
+
     def scored_images(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
         """Yield the number, the class indices (H, W) and the planes (H, W) of every image that is not quarantined."""
-        for start, labels, planes in self.chunks():
-            for i in range(len(labels)):
-                if self.statuses[start + i - self._task.block.start].status == SCORED:
-                    yield start + i, labels[i], tuple(plane[i] for plane in planes)
+        for start, labels, planes in self._plane_chunks():
+            yield from self._scored(start, labels, planes)
 
-    def chunks(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
+    def _scored(
+        self, start: int, labels: Planes, planes: tuple[Planes, ...]
+    ) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
+        for i in range(len(labels)):
+            if self.statuses[start + i - self._task.block.start].status == SCORED:
+                yield start + i, labels[i], tuple(plane[i] for plane in planes)
+
+    def _plane_chunks(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
         """Yield first image, class indices and planes of every chunk. Raises DataError for changed labels."""
         spec, block = self._task.spec, self._task.block
         buffers, sizes = BufferPool(), image_sizes(spec, block.start, block.stop, self._context.options)

@@ -21,6 +21,7 @@ from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import Causes, FirstImagesCheck, add_causes
 from masksift.engine.rank_stage import rank_on_workers, rank_one_part
 from masksift.engine.resumable_job import for_each_source
+from masksift.engine.score_inputs import SCORE_INPUTS
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.work_items import (
     CONDENSE,
@@ -125,11 +126,12 @@ def create_evidence_arrays(context: RunContext, tasks: BlockTasks) -> None:
 
     def create(source: int) -> None:
         spec, layout = tasks.sources[source], tasks.plan.layouts[source]
+        is_condensed = tasks.evidence_locations[source].fingerprint == context.fingerprint
         dtypes = dict.fromkeys(EVIDENCE_PLANES, layout.evidence_dtype)
         dtypes |= {PREDICTED_CLASS: str(class_dtype(spec.classes)), ISSUE_MASK: "uint8"}
-        is_reused = tasks.evidence_locations[source].fingerprint != context.fingerprint
+        first = tasks[tasks.plan.blocks.source_blocks(source).start]
         context.issue_mask_arrays(spec).create(
-            (ISSUE_MASK,) if is_reused else (*EVIDENCE_PLANES, ISSUE_MASK),
+            (*EVIDENCE_PLANES, ISSUE_MASK) if is_condensed and context.writes_planes(first) else (ISSUE_MASK,),
             dtypes,
             (spec.images, spec.height, spec.width),
             layout.chunks,
@@ -155,6 +157,7 @@ class RunStages:
         executor: Executor of the tasks.
         progress: Reporter of the stages.
         stats: Statistics of the run, to which each stage is added.
+        frozen: Thresholds of another run, or None to compute those of this one.
     """
 
     context: RunContext
@@ -162,9 +165,12 @@ class RunStages:
     executor: Executor
     progress: ProgressReporter
     stats: RunStats
+    frozen: Thresholds | None = None
 
     def condense(self, *, stop_early: bool = False) -> None:
         """First pass: write statistics, statuses and evidence of every block whose evidence is not reused.
+
+        With frozen thresholds it also scores these blocks.
 
         Args:
             stop_early: Raise DataError if the first images are quarantined with one status.
@@ -172,14 +178,16 @@ class RunStages:
         tasks = self.tasks.to_condense
         if len(tasks):
             check = FirstImagesCheck(self.context, tasks) if stop_early else None
-            self._map(partial(condense_block, self.context), tasks, CONDENSE, check)
+            totals = self._map(partial(condense_block, self.context, self.frozen), tasks, CONDENSE, check)
+            if self.frozen is not None:
+                self._add_images(totals)
 
-    def find_thresholds(self, tau: str | float, frozen: Thresholds | None) -> tuple[Statistics, Thresholds]:
+    def find_thresholds(self, tau: str | float) -> tuple[Statistics, Thresholds]:
         """Reduce the statistics of all blocks and compute the thresholds, or use the frozen ones of another run."""
         with self.progress.stage("thresholds") as stage:
             load = self._instrument(partial(load_statistics, self.context), "statistics")
             statistics = self.executor.reduce(load, self.tasks, Statistics.merge, "statistics")
-            thresholds = frozen or compute_thresholds(statistics, tau, self)
+            thresholds = self.frozen or compute_thresholds(statistics, tau, self)
         self.stats.add(stage.fields())
         return statistics, thresholds
 
@@ -197,9 +205,9 @@ class RunStages:
 
     def score(self, thresholds: Thresholds) -> None:
         """Second pass: write issue masks, and the table rows of each block as its output."""
-        totals = self._map(partial(score_block, self.context, thresholds), self.tasks, SCORE)
-        self.stats.counts.update(totals.counts)
-        self.stats.causes = totals.causes
+        tasks = self.tasks if self.frozen is None else self.tasks.reused
+        if len(tasks):
+            self._add_images(self._map(partial(score_block, self.context, thresholds), tasks, SCORE))
 
     @property
     def rank_tasks(self) -> int:
@@ -232,6 +240,10 @@ class RunStages:
         self.stats.flagged_pixels = int(pairs.pixels.sum())
         self.stats.add(stage.fields(), totals)
 
+    def _add_images(self, totals: StageTotals) -> None:
+        self.stats.counts.update(totals.counts)
+        add_causes(self.stats.causes, totals.causes)
+
     def _map(
         self,
         function: Callable[[BlockTask], TaskResult],
@@ -249,6 +261,11 @@ class RunStages:
 def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
     """Remove the evidence planes of a complete run that does not keep them; the issue masks stay."""
     for_each_source(lambda spec: context.issue_mask_arrays(spec).remove(EVIDENCE_PLANES), tasks.sources)
+
+
+def discard_score_inputs(context: RunContext) -> None:
+    """Remove the input of scoring of a complete run."""
+    ObjectDirectory(context.out, context.options).remove_below(SCORE_INPUTS)
 
 
 def map_blocks(

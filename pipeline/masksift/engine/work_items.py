@@ -50,6 +50,7 @@ class RunContext:
         min_area: Smallest area of a listed region, pixels.
         max_regions: Largest number of listed regions.
         image_part_rows: Images of a part of the table of images.
+        keeps_evidence: The run keeps its evidence.
     """
 
     fingerprint: str
@@ -62,6 +63,7 @@ class RunContext:
     min_area: int = 1
     max_regions: int = 1 << 62
     image_part_rows: int = field(default_factory=lambda: requests.IMAGE_PART_ROWS)
+    keeps_evidence: bool = True
 
     def evidence_arrays(self, location: EvidenceLocation) -> EvidenceArrays:
         """Open the evidence of a source, which may belong to an earlier run."""
@@ -70,6 +72,19 @@ class RunContext:
     def issue_mask_arrays(self, spec: SourceSpec) -> EvidenceArrays:
         """Open the arrays of a source in this run, which hold its issue masks."""
         return EvidenceArrays(join(self.out, "evidence", f"{spec.name}.zarr"), self.options)
+
+    def has_score_inputs(self, task: BlockTask) -> bool:
+        """Return whether the images of a block are scored from the input that the first pass of this run keeps."""
+        is_condensed = task.evidence_location.fingerprint == self.fingerprint
+        return is_condensed and task.layout.has_score_inputs(task.spec)
+
+    def writes_score_inputs(self, task: BlockTask, *, scores_at_once: bool) -> bool:
+        """Return whether the first pass keeps the input of scoring, which replaces planes that are not kept."""
+        return self.has_score_inputs(task) and not (scores_at_once and self.keeps_evidence)
+
+    def writes_planes(self, task: BlockTask) -> bool:
+        """Return whether the first pass writes evidence planes."""
+        return self.keeps_evidence or not self.has_score_inputs(task)
 
     def condense_manifest(self, location: EvidenceLocation) -> Manifest:
         """Open the manifest of the run that condensed a source."""
@@ -197,6 +212,11 @@ class BlockTasks(Sequence[BlockTask]):
     def to_condense(self) -> BlockTasks:
         """Tasks of the sources that this run condenses itself."""
         return self._select([location.fingerprint == self.plan.fingerprint for location in self.evidence_locations])
+
+    @property
+    def reused(self) -> BlockTasks:
+        """Tasks of the sources whose evidence is reused."""
+        return self._select([location.fingerprint != self.plan.fingerprint for location in self.evidence_locations])
 
     def with_encodings(self, encodings: Collection[Encoding]) -> BlockTasks:
         """Return the tasks whose evidence has one of these encodings."""

@@ -26,6 +26,7 @@ from masksift.scoring.kernels.condense import (
 from masksift.scoring.kernels.ensemble import accumulate_member
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
+from masksift.scoring.methods.base import ImageEvidence
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 
 _MAX_LISTED_VALUES = 8
@@ -123,6 +124,8 @@ class ImageCondenser:
         self._grid_labeled = np.zeros((config.classes, 256), np.int64)
         self._grid_all = np.zeros((config.classes, 256), np.int64)
         self._bad: tuple[int, int, int, BadPixel] | None = None
+        self.evidence: ImageEvidence | None = None
+        """Labels, evidence and counts of the image after `finish`, if it is scored."""
 
     def add_member_window(
         self, number: int, predictions: NDArray[Any], total: NDArray[np.float32], y0: int = 0, x0: int = 0
@@ -196,6 +199,15 @@ class ImageCondenser:
             return ImageStatus(ALL_IGNORED, "every pixel is ignored", ALL_IGNORED_ADVICE), None
         ignored = confidence_by_class(self._labels, predicted, confidence, evidence, config.classes)
         statistics = ClassStatistics.from_image(evidence, counts, self._grid_labeled, self._grid_all, *ignored)
+        self.evidence = ImageEvidence(
+            self._labels,
+            predicted,
+            planes.self_confidence,
+            confidence,
+            config.classes,
+            evidence,
+            counted=(counts, ignored),
+        )
         return ImageStatus(SCORED), statistics
 
 

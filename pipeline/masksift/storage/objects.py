@@ -141,6 +141,11 @@ class ObjectDirectory:
         with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="remove") as pool:
             list(pool.map(self.remove, names))
 
+    def remove_below(self, prefix: str) -> None:
+        """Remove all objects below a prefix, if there are any."""
+        with contextlib.suppress(FileNotFoundError):
+            self._request(partial(self._filesystem[0].rm, recursive=True), prefix)
+
     def names(self, prefix: str = "") -> list[str]:
         """Return the sorted names directly below a prefix, relative to it."""
         path = self._path(prefix)

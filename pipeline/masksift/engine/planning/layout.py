@@ -50,6 +50,8 @@ class Settings:
         min_area: Smallest area of a listed region, pixels.
         max_regions: Largest number of listed regions.
         report_images: Images in the report.
+        keeps_evidence: The run keeps its evidence.
+        scores_at_once: Frozen thresholds: the first pass scores the images.
     """
 
     evidence_dtype: str = "auto"
@@ -58,6 +60,8 @@ class Settings:
     min_area: int = 1
     max_regions: int = 0
     report_images: int = 0
+    keeps_evidence: bool = True
+    scores_at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,13 @@ class Layout:
     def writes_in_background(self, source: SourceSpec, *, local: bool) -> bool:
         """Return whether one chunk is written while the next is computed: over a network, if memory allows two."""
         return not local and self.chunk_images * source.pixels <= LARGE_IMAGE_PIXELS
+
+    def has_score_inputs(self, source: SourceSpec) -> bool:
+        """Return whether images are scored from the pixels whose label and prediction differ, held chunk by chunk.
+
+        Codes of more than 8 bits, and large images, need the evidence planes a second time.
+        """
+        return self.evidence_dtype == "uint8" and self.chunk_images * source.pixels <= LARGE_IMAGE_PIXELS
 
     def windows(self, start: int, stop: int, height: int, width: int) -> Iterator[ReadWindow]:
         """Yield the windows of images [start, stop) of ``height`` x ``width`` pixels in row-major order."""
@@ -147,6 +158,25 @@ def _window_shape(source: SourceSpec, chunk_images: int) -> tuple[int, int, int]
 def plane_bytes_per_pixel(source: SourceSpec, layout: Layout) -> int:
     """Return the bytes per pixel of all evidence planes."""
     return 2 * np.dtype(layout.evidence_dtype).itemsize + class_dtype(source.classes).itemsize
+
+
+def writes_planes(source: SourceSpec, layout: Layout, settings: Settings) -> bool:
+    """Return whether the first pass writes evidence planes: to keep them, or to read them again."""
+    return settings.keeps_evidence or not layout.has_score_inputs(source)
+
+
+def writes_score_inputs(source: SourceSpec, layout: Layout, settings: Settings) -> bool:
+    """Return whether the first pass keeps the input of scoring, which replaces planes in the second pass."""
+    return layout.has_score_inputs(source) and not (settings.scores_at_once and settings.keeps_evidence)
+
+
+def score_input_bytes(source: SourceSpec, layout: Layout) -> int:
+    """Return the bytes of the input of scoring of one chunk if label and prediction differ at every pixel.
+
+    Eight bytes count the pixels of a class and a code.
+    """
+    pixels = source.pixels * (2 * class_dtype(source.classes).itemsize + 2) + source.pixels // 8
+    return layout.chunk_images * (pixels + 8 * min(source.pixels, 256 * source.classes))
 
 
 def evidence_passes(layout: Layout) -> int:

@@ -17,6 +17,8 @@ from masksift.engine.planning.layout import (
     Layout,
     Settings,
     plane_bytes_per_pixel,
+    score_input_bytes,
+    writes_score_inputs,
 )
 from masksift.scoring.kernels import regions
 from masksift.scoring.kernels.condense import class_dtype
@@ -57,6 +59,12 @@ def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
     planes *= 1 + layout.writes_in_background(source, local=not settings.remote)
     kernel = rows * columns * (2 * 4 + class_bytes)
     labels = 2 * _label_window_pixels(source, layout) * (source.labels.itemsize + class_bytes)
+    if writes_score_inputs(source, layout, settings):  # images, joined and as an archive, and one in writing
+        planes += (3 + layout.writes_in_background(source, local=not settings.remote)) * score_input_bytes(
+            source, layout
+        )
+    if settings.scores_at_once:
+        planes += layout.chunk_images * source.pixels + _scoring_memory(source, layout, settings)
     statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8
     written = _values_in_writing(source, layout) * evidence_bytes
     # the labels' reader, and those of the predictions with a chunk each
@@ -109,19 +117,32 @@ def _label_window_pixels(source: SourceSpec, layout: Layout) -> int:
     return min(layout.chunk_images * source.pixels, max(math.prod(source.labels.chunks), LARGE_IMAGE_PIXELS))
 
 
-def score_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
+def score_memory(source: SourceSpec, layout: Layout, settings: Settings, *, reused: bool) -> int:
     """Return the memory of a worker that scores a block, in bytes above the base."""
+    if not reused and settings.scores_at_once:
+        return 0
+    scoring = _scoring_memory(source, layout, settings)
+    if not reused and writes_score_inputs(source, layout, settings):
+        mask = layout.chunk_images * source.pixels
+        written = _values_in_writing(source, layout)
+        # two chunks, one of them as an archive too, and one image
+        return round(ALLOCATOR_OVERHEAD * (mask + written + 4 * score_input_bytes(source, layout) + scoring))
     class_bytes, evidence_bytes = class_dtype(source.classes).itemsize, np.dtype(layout.evidence_dtype).itemsize
     planes = layout.chunk_images * source.pixels * (plane_bytes_per_pixel(source, layout) + class_bytes + 1)
     labels = 2 * _label_window_pixels(source, layout) * (source.labels.itemsize + class_bytes)
+    labels += _chunk_overhang(source.labels)
+    written = _values_in_writing(source, layout) * max(class_bytes, evidence_bytes)
+    prefetched = (1 + EVIDENCE_PLANES) * PREFETCH_BYTES  # labels and planes
+    return round(ALLOCATOR_OVERHEAD * (planes + labels + scoring + written + settings.remote * prefetched))
+
+
+def _scoring_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
+    """Return the bytes of regions and their rows."""
     # Regions follow the scores. In the worst case each pixel is a region of 96 bytes with a run of 24 bytes. The scores
     # hold less: two rows of components.
     found = min(source.pixels, max(regions.CAPACITY, source.width)) * (96 + 24)
     listed = min(settings.max_regions, layout.block_images * source.pixels // settings.min_area) * REGION_BYTES
-    labels += _chunk_overhang(source.labels)
-    written = _values_in_writing(source, layout) * max(class_bytes, evidence_bytes)
-    prefetched = (1 + EVIDENCE_PLANES) * PREFETCH_BYTES  # labels and planes
-    return round(ALLOCATOR_OVERHEAD * (planes + labels + found + listed + written + settings.remote * prefetched))
+    return found + listed
 
 
 def _values_in_writing(source: SourceSpec, layout: Layout) -> int:

@@ -20,6 +20,8 @@ from masksift.engine.planning.layout import (
     evidence_passes,
     make_layout,
     plane_bytes_per_pixel,
+    score_input_bytes,
+    writes_planes,
 )
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, condense_memory, score_memory
 from masksift.engine.planning.report_plan import ReportPlan
@@ -150,12 +152,22 @@ def make_plan(
     blocks = BlockSequence(tuple((source.images, layout.block_images) for source, layout in pairs))
     chunks = [layout.chunks for layout in layouts]
     report = ReportPlan.from_sources(sources, chunks, len(blocks), settings.report_images, image_arrays)
-    objects = objects_to_write(pairs, condensed, len(blocks)) + report.objects
+    objects = objects_to_write(pairs, condensed, len(blocks), settings) + report.objects
+    is_reused = [layout is not None for layout in reused]
+    with_planes = [pair for pair in condensed if writes_planes(*pair, settings)]
+    # without planes, predicted classes are drawn from the input of scoring
+    without_planes = (pair for pair in condensed if report.images and not writes_planes(*pair, settings))
+    drawn_inputs = max((2 * score_input_bytes(*pair) for pair in without_planes), default=0)
+    second_pass = [
+        pair for pair, known in zip(pairs, is_reused, strict=True) if known or not pair[1].has_score_inputs(pair[0])
+    ]
     images, pixels = sum(s.images for s in sources), sum(s.images * s.pixels for s in sources)
-    bytes_to_read = stored_bytes + sum(s.labels.nbytes for s in [*sources, *new]) + _evidence_bytes(pairs)
+    labels = sum(source.labels.nbytes for source in [*(source for source, _ in second_pass), *new])
+    bytes_to_read = stored_bytes + labels + _evidence_bytes(second_pass)
     reads = (
         sum(reads_to_condense(source, layout) for source, layout in condensed)
-        + sum(reads_to_score(source, layout) + _task_reads(source, layout) for source, layout in pairs)
+        + sum(reads_to_score(*pair, settings, reused=known) for pair, known in zip(pairs, is_reused, strict=True))
+        + sum(_task_reads(*pair) for pair in pairs)
         + READS_PER_SOURCE * len(sources)
         + READS_PER_RUN
         + report.reads
@@ -169,16 +181,17 @@ def make_plan(
         images=images,
         pixels=pixels,
         bytes_to_read=bytes_to_read,
-        bytes_to_write=_evidence_bytes(condensed) + sum(source.images * source.pixels for source in sources),
+        bytes_to_write=_evidence_bytes(with_planes) + sum(source.images * source.pixels for source in sources),
         objects_to_read=_input_objects(new)
-        + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, layout) for s, layout in pairs),
+        + sum(object_count(s.labels) + EVIDENCE_PLANES * evidence_objects(s, layout) for s, layout in second_pass),
         objects_to_write=objects,
         reads=reads,
         writes=writes,
         memory_condense=BASE_MEMORY_BYTES
         + max((condense_memory(source, layout, settings) for source, layout in condensed), default=0),
-        memory_score=BASE_MEMORY_BYTES + max(score_memory(source, layout, settings) for source, layout in pairs),
-        memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * report.memory),
+        memory_score=BASE_MEMORY_BYTES
+        + max(score_memory(*pair, settings, reused=known) for pair, known in zip(pairs, is_reused, strict=True)),
+        memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * (report.memory + drawn_inputs)),
         seconds=estimate_seconds(images + report.images, pixels + report.images * pixels // images, bytes_to_read)
         + (reads + writes) * _SECONDS_PER_REMOTE_REQUEST * settings.remote,
     )

@@ -6,7 +6,14 @@ import math
 from collections.abc import Sequence
 
 from masksift.core.specs import ArraySpec, SourceSpec
-from masksift.engine.planning.layout import EVIDENCE_PLANES, Layout, evidence_passes
+from masksift.engine.planning.layout import (
+    EVIDENCE_PLANES,
+    Layout,
+    Settings,
+    evidence_passes,
+    writes_planes,
+    writes_score_inputs,
+)
 
 OBJECTS_PER_LIST_REQUEST = 1000
 
@@ -20,12 +27,17 @@ IMAGE_PART_ROWS = 1 << 16
 
 
 def objects_to_write(
-    pairs: Sequence[tuple[SourceSpec, Layout]], condensed: Sequence[tuple[SourceSpec, Layout]], blocks: int
+    pairs: Sequence[tuple[SourceSpec, Layout]],
+    condensed: Sequence[tuple[SourceSpec, Layout]],
+    blocks: int,
+    settings: Settings,
 ) -> int:
-    """Count evidence, masks, two task outputs and two table parts per block, metadata and tables."""
-    evidence = sum(EVIDENCE_PLANES * evidence_objects(source, layout) for source, layout in condensed)
+    """Count evidence, input of scoring, masks, two task outputs and two table parts per block, metadata and tables."""
+    with_planes = [pair for pair in condensed if writes_planes(*pair, settings)]
+    evidence = sum(EVIDENCE_PLANES * evidence_objects(source, layout) for source, layout in with_planes)
+    evidence += sum(chunk_count(*pair) for pair in condensed if writes_score_inputs(*pair, settings))
     masks = sum(evidence_objects(source, layout) for source, layout in pairs)
-    metadata = EVIDENCE_PLANES * len(condensed) + 2 * len(pairs)
+    metadata = EVIDENCE_PLANES * len(with_planes) + 2 * len(pairs)
     ranking = sum(source.images for source, _ in pairs) // RANKING_PART_ROWS
     return evidence + masks + 4 * blocks + metadata + 10 + ranking
 
@@ -44,8 +56,12 @@ def reads_to_condense(source: SourceSpec, layout: Layout) -> int:
     return predictions + _reads(source.labels, labels)
 
 
-def reads_to_score(source: SourceSpec, layout: Layout) -> int:
-    """Count the reads of labels and evidence in the second pass and in the passes before it."""
+def reads_to_score(source: SourceSpec, layout: Layout, settings: Settings, *, reused: bool) -> int:
+    """Count the reads of labels and evidence, or of the input of scoring, after the first pass."""
+    if not reused and settings.scores_at_once:
+        return 0
+    if not reused and writes_score_inputs(source, layout, settings):
+        return chunk_count(source, layout)
     labels = _reads(source.labels, (layout.chunk_images, source.height, source.width))
     passes = evidence_passes(layout)
     planes = EVIDENCE_PLANES + (0, 3, 4)[passes]
@@ -65,6 +81,11 @@ def object_count(array: ArraySpec) -> int:
     array = array.stored
     sizes = array.shards or array.chunks
     return math.prod(-(-extent // size) for extent, size in zip(array.shape, sizes, strict=True))
+
+
+def chunk_count(source: SourceSpec, layout: Layout) -> int:
+    """Count the chunks of a source."""
+    return -(-source.images // layout.chunk_images)
 
 
 def evidence_objects(source: SourceSpec, layout: Layout) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from masksift.scoring.kernels.components import component_means
 from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, class_plane, condense_window
 from masksift.scoring.kernels.decode import resize_rows
+from masksift.scoring.kernels.differences import find_differences, restore_planes
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import accumulate_member, member_config
 from masksift.scoring.kernels.flags import count_reached, distribution, flag_pixels, softmin_sums
@@ -54,7 +55,10 @@ def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.nda
     component_means(winner, labels, own, encoding, 3, 1)
     omissions = OmissionRule(limits, np.zeros(3), limits)
     find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
-    if encoding.dtype != "uint8":
+    if encoding.dtype == "uint8":
+        planes = (labels.copy(), winner.copy(), own.copy(), best.copy())
+        restore_planes(find_differences(planes), planes)
+    else:
         count_reached(labels, own, limits)
     if encoding.dtype != "float32":
         distribution(counts.self_counts, encoding)
