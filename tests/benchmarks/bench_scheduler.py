@@ -84,12 +84,13 @@ def run_stage(address: str, context: RunContext, tasks: Sequence[BlockTask], sec
         function = partial(simulated.answer, context, seconds)
         task_seconds = sum(result.seconds for result in executor.map(function, tasks, "simulated"))
         wall = time.perf_counter() - started
+
+        # nested, so that it travels by value: the scheduler would import this module, and with it numba
+        def count_tasks(dask_scheduler: Scheduler) -> int:
+            spans = dask_scheduler.extensions["spans"].spans.values()
+            return sum(len(group) for span in spans if span.name[-1] == "simulated" for group in span.groups)
+
         return Load(task_seconds / (WORKERS * wall), wall, executor.client.run_on_scheduler(count_tasks))
-
-
-def count_tasks(dask_scheduler: Scheduler) -> int:
-    """Return the number of tasks of the last stage: of the groups that have its prefix, one a stage, the longest."""
-    return max(len(group) for group in dask_scheduler.task_prefixes["simulated"].groups)
 
 
 def report(folder: Path) -> Section:

@@ -1,4 +1,13 @@
-"""Tasks of one stage on a Dask cluster: few at a time at the scheduler, with retries, and reductions as a tree."""
+"""Tasks of one stage on a Dask cluster: few at a time at the scheduler, with retries, and reductions as a tree.
+
+Window and retries are masksift's own. Measured against `Client.map(batch_size=100, retries=3)` of all items with
+10,000 tasks of 20 ms on 20 simulated workers, one item a task: the scheduler grew by 138 MiB instead of 49 MiB (14
+KB a task, so 14 GB for a million), needed 1.6 instead of 0.95 ms of CPU a task, and the first result came after 24
+s instead of 0.4 s. Dask's queuing (`distributed.scheduler.worker-saturation`) keeps tasks from the workers, not
+from the scheduler; it is in effect for the tasks of the window. `retries=` repeats a task for errors of the data
+too, which stay, repeats all items of a task instead of the failed one, and does not tell the client, which counts
+and logs retries.
+"""
 
 from __future__ import annotations
 
