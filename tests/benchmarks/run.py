@@ -29,6 +29,7 @@ PARTS = (
     "ranking",
     "scheduler",
     "scale",
+    "sources",
     "peers",
     "s3",
     "lake",

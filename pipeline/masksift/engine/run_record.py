@@ -12,11 +12,14 @@ from masksift.core.specs import SourceSpec
 from masksift.core.versions import package_versions
 from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import list_causes
-from masksift.engine.source_table import sources_identity
+from masksift.engine.source_table import SOURCE_TABLE, sources_identity
 from masksift.engine.stages import RunStats
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.runtime.executors import Executor, WorkerInfo
 from masksift.scoring.statistics.thresholds import Thresholds
+
+MAX_RECORDED_SOURCES = 1_000
+"""URLs and globs of the configuration that run.json lists."""
 
 
 def run_identity(config: RunConfig, sources: tuple[SourceSpec, ...]) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def make_record(
     counters = ("bytes_read", "bytes_written", "requests", "puts", "repeated")
     return {
         "fingerprint": context.fingerprint,
-        "configuration": config.model_dump(mode="json"),
+        "configuration": recorded_configuration(config),
         "identity": plan.identity,
         "versions": package_versions(),
         "sources": len(tasks.sources),
@@ -71,6 +74,15 @@ def make_record(
         "estimated_issues": thresholds.estimated_issues,
         "cut": thresholds.cut,
     }
+
+
+def recorded_configuration(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain values, with a bounded list of sources: `sources.parquet` has all."""
+    tree = config.model_dump(mode="json")
+    if len(tree["sources"]) > MAX_RECORDED_SOURCES + 1:
+        rest = len(tree["sources"]) - MAX_RECORDED_SOURCES
+        tree["sources"][MAX_RECORDED_SOURCES:] = [f"... and {rest:,} others: see {SOURCE_TABLE}"]
+    return tree
 
 
 def format_time(seconds: float) -> str:

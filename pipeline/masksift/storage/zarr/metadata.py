@@ -32,7 +32,9 @@ class MetadataStore(WrapperStore[Store]):
 
     def __init__(self, store: Store, names: Iterable[str] = ()) -> None:
         super().__init__(store)
-        self._names = [name.strip("/") for name in dict.fromkeys(names)]
+        stripped = dict.fromkeys(name.strip("/") for name in names)
+        # zarr refuses the others with an error when they are opened
+        self._names = [name for name in stripped if not {"", ".", ".."} & set(name.split("/"))]
         self._objects: dict[str, Buffer | BaseException | None] = {}
 
     def _with_store(self, store: Store) -> MetadataStore:
