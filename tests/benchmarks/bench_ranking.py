@@ -1,93 +1,191 @@
-"""Benchmark of the ranking: sort a hundred million rows in a client of bounded memory."""
+"""Benchmark of the ranking: from the outputs of blocks, in a store with latency, to the tables of a run."""
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 
 from benchmarks.section import MIB, Section, table
 from benchmarks.subprocesses import environment, module_command
-from masksift.engine.planning.requests import RANKING_PART_ROWS
-from masksift.engine.result_tables import _ranked_images
+from masksift.core.task_result import TaskResult
+from masksift.engine.compact_task import CompactContext, ImageParts
+from masksift.engine.planning.blocks import BlockSequence
+from masksift.engine.rank_stage import rank_on_workers
+from masksift.engine.result_tables import ImageRanking, RegionRanking
+from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
+from masksift.runtime.executors.serial import SerialExecutor
+from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.methods import METHODS
-from masksift.storage.tables.schemas import WORST_REGION, ranked_schema
-from masksift.storage.tables.sort import sort_tables
+from masksift.storage.manifest import pack
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.schemas import WORST_REGION, images_schema, unranked_regions_schema
+from masksift.storage.tables.segments import pack_table
 
-SIZES = (1_000_000, 10_000_000, 100_000_000)
-
-
-def images(rows: int, each: int = 1 << 19) -> Iterator[pa.Table]:
-    """Yield tables of images with all scores and the box of a region, like those of blocks."""
-    schema = ranked_schema(list(METHODS))
-    rng = np.random.default_rng(0)
-    for start in range(0, rows, each):
-        count = min(each, rows - start)
-        index = np.arange(start, start + count)
-        ids = pa.array(np.char.add("street/", index.astype("U9")), pa.string())
-        scores = {name: rng.random(count) for name in METHODS}
-        box = {
-            name: pa.array(rng.integers(0, 1024, count)).cast(WORST_REGION.field(name).type)
-            for name in WORST_REGION.names
-        }
-        yield pa.table({"image_id": ids, "source": ["street"] * count, "index": index, **scores, **box}, schema=schema)
+SIZES = (1_000_000, 10_000_000)
+COMPUTED = 100_000_000
+WORKERS = (10, 100, 1_000)
+LATENCY = 0.03
+BLOCK_IMAGES, REGIONS_PER_IMAGE, MAX_REGIONS, CLASSES = 64, 3, 100_000, 19
+DISTINCT_BLOCKS = 1_000
+"""Blocks with different rows; more blocks repeat them, so that each score occurs once for 64,000 images."""
+STEPS = ("compact", "split", "rank")
+FINGERPRINT = "0123456789ab"
 
 
-def sort(rows: int) -> None:
-    """Sort and rank rows and drop them; writing the Parquet files, a constant cost per million rows, is left out."""
-    methods = list(METHODS)
-    done, last = 0, -1.0
-    for part in sort_tables(images(rows), ranked_schema(methods), "softmin", RANKING_PART_ROWS):
-        table = _ranked_images(part, methods, "softmin", done, rows)
-        scores = table["score"].to_numpy()
-        assert scores[0] >= last
-        assert (np.diff(scores) >= 0).all()
-        last, done = scores[-1], done + len(part)
-    assert done == rows
+def make_context(out: Path) -> CompactContext:
+    run = RunContext(FINGERPRINT, 4, (), "rank", str(out), max_regions=MAX_REGIONS)
+    images, names = ImageRanking(tuple(METHODS), (), "softmin"), tuple(f"class {k}" for k in range(CLASSES))
+    return CompactContext(run, images, RegionRanking((), MAX_REGIONS), names)
 
 
-def measure(rows: int, folder: Path) -> tuple[float, int, int]:
-    """Seconds, peak resident bytes and peak bytes of the temporary directory of a process that sorts the rows."""
-    import time
+def block_output(number: int) -> bytes:
+    """Return the output of a scored block, as a task stores it."""
+    rng, count, regions = np.random.default_rng(number), BLOCK_IMAGES, BLOCK_IMAGES * REGIONS_PER_IMAGE
+    index = np.arange(number * count, (number + 1) * count)
+    numbers = {"height": 1024, "width": 2048, "valid_pixels": 2_000_000, "flagged_pixels": 999}
+    numbers |= {"worst_given": 1, "worst_suggested": 2, "worst_pixels": 99}
+    schema = images_schema(list(METHODS))
+    columns: dict[str, Any] = {name: np.full(count, value) for name, value in numbers.items()}
+    columns |= {name: rng.beta(8, 2, count) for name in METHODS}
+    columns |= {name: rng.integers(0, 1024, count) for name in WORST_REGION.names}
+    columns |= {"image_id": [f"street/{i:09d}" for i in index], "source": ["street"] * count, "index": index}
+    columns |= {"status": ["scored"] * count, "reason": pa.nulls(count, pa.string())}
+    images = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
+    schema = unranked_regions_schema()
+    place = np.repeat(index, REGIONS_PER_IMAGE)
+    columns = {field.name: rng.integers(0, 1024, regions) for field in schema}
+    columns |= {"image_id": [f"street/{i:09d}" for i in place], "source": ["street"] * regions, "index": place}
+    columns |= {name: ["road"] * regions for name in ("kind", "given_name", "suggested_name")}
+    columns |= {"evidence": np.sort(rng.exponential(200, regions))[::-1]}
+    columns |= {"rle": list(rng.integers(0, 2_000_000, (regions, 40), np.int32))}
+    listed = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
+    pairs = PairCounts(*rng.integers(0, 9, (2, CLASSES, CLASSES)))
+    parts = {"images": pack_table(images), "regions": pack_table(listed), "pairs": pairs.pack()}
+    return pack({**parts, "result": pack_result(TaskResult(number, count, 0, {}))})
 
-    temporary = folder / "sort"
-    temporary.mkdir(exist_ok=True)
+
+def write_blocks(out: Path, images: int) -> None:
+    """Write the outputs of all blocks; those beyond the distinct ones are links."""
+    folder = out / "manifest" / SCORE
+    folder.mkdir(parents=True)
+    for number in range(images // BLOCK_IMAGES):
+        path = folder / f"{FINGERPRINT}-{number:08d}.zip"
+        if number < DISTINCT_BLOCKS:
+            path.write_bytes(block_output(number))
+        else:
+            os.link(folder / f"{FINGERPRINT}-{number % DISTINCT_BLOCKS:08d}.zip", path)
+
+
+def delay_requests(counts: Counter[str]) -> None:
+    """Let every request of this process take the latency of a store, and count the requests."""
+
+    def delayed(request: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def wait(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            time.sleep(LATENCY)
+            return request(*args, **kwargs)
+
+        return wait
+
+    for name in ("read", "read_range", "write", "remove"):
+        setattr(ObjectDirectory, name, delayed(getattr(ObjectDirectory, name), name))
+
+
+class TimedExecutor(SerialExecutor):
+    """One worker with one thread, whose seconds are known by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+
+    def map(self, function: Callable[[Any], Any], items: Any, stage: str, **options: Any) -> Any:
+        started = time.perf_counter()
+        yield from super().map(function, items, stage, **options)
+        self.seconds[stage] = time.perf_counter() - started
+
+
+def rank(out: Path, images: int) -> None:
+    """Rank the rows of the blocks with one worker, and print the figures as JSON."""
+    counts, executor, context = Counter[str](), TimedExecutor(), make_context(out)
+    delay_requests(counts)
+    parts = ImageParts(BlockSequence(((images, BLOCK_IMAGES),)), context.run.image_part_rows)
     started = time.perf_counter()
-    process = subprocess.Popen(module_command("bench_ranking", rows), env=environment(TMPDIR=str(temporary)))
-    observed, memory, disk = psutil.Process(process.pid), 0, 0
-    while process.poll() is None:
-        try:
-            memory = max(memory, observed.memory_info().rss)
-            disk = max(disk, sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file()))
-        except (psutil.NoSuchProcess, FileNotFoundError):
-            pass
-        time.sleep(0.05)
-    assert process.returncode == 0
-    return time.perf_counter() - started, memory, disk
+    with ProgressReporter("quiet").stage("rank") as stage:
+        rank_on_workers(context, parts, executor, stage, lambda result: None)
+    seconds = time.perf_counter() - started
+    figures = {
+        **executor.seconds,
+        "client": seconds - sum(executor.seconds.values()),
+        "cpu": time.process_time(),
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "requests": sum(counts.values()),
+        "objects": sum(len(list((out / name).iterdir())) for name in ("images", "ranking", "regions")),
+    }
+    print(json.dumps(figures))
+
+
+def measure(images: int, folder: Path) -> dict[str, float]:
+    """Return the figures of a process that ranks so many images."""
+    out = folder / "ranking"
+    shutil.rmtree(out, ignore_errors=True)
+    write_blocks(out, images)
+    command = module_command("bench_ranking", str(out), images)
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True)
+    shutil.rmtree(out)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def report(folder: Path) -> Section:
     rows: list[list[object]] = []
     figures: dict[str, float] = {}
-    least = 0.0
+    found: dict[str, float] = {}
     for size in SIZES:
-        seconds, memory, disk = measure(size, folder)
-        each = seconds / size * 1e6
-        least = least or each
-        rows.append([f"{size:,}", f"{each / least:.2f}", f"{each:.1f}", f"{memory / MIB:,.0f}", f"{disk / MIB:,.0f}"])
-        figures |= {f"ranking: {size} rows: MiB": memory / MIB, f"ranking: {size} rows: seconds": seconds}
-    columns = ["rows", "time a row, the first is 1", "microseconds a row", "peak memory, MiB", "temporary files, MiB"]
+        found = measure(size, folder)
+        seconds = [found[step] for step in (*STEPS, "client")]
+        cells = [f"{found['requests']:,.0f}", f"{found['objects']:,.0f}", f"{found['memory'] / MIB:,.0f}"]
+        rows.append([f"{size:,}", *(f"{value:,.1f}" for value in seconds), f"{found['cpu']:,.1f}", *cells])
+        figures |= {f"ranking: {size} images: {name}": value for name, value in found.items()}
+    times = COMPUTED / SIZES[-1]
+    # every range of ranks is read from every part, so the waiting time of these reads grows with the square
+    reads = (found["requests"] - SIZES[-1] / BLOCK_IMAGES) * times**2 * LATENCY / 16
+    work = sum(found[step] for step in STEPS) * times + reads
+    figures |= {
+        f"ranking: {COMPUTED} images: worker seconds": work,
+        f"ranking: {COMPUTED} images: client": found["client"] * times,
+    }
+    walls = [f"{work / workers + found['client'] * times:,.0f}" for workers in WORKERS]
+    before = 2 * COMPUTED / BLOCK_IMAGES / 8 * LATENCY
+    columns = [
+        "images",
+        *(f"{step}, s" for step in STEPS),
+        "client, s",
+        "CPU, s",
+        "requests",
+        "objects",
+        "peak memory, MiB",
+    ]
     return Section(
-        "## Ranking, out of core\n\nRows with all scores and the box of a region, sorted and ranked in one process. "
-        "The time includes making the rows.\n\n" + table(columns, rows),
+        f"## Ranking, from a store with {LATENCY * 1000:.0f} ms latency\n\nRows of blocks of {BLOCK_IMAGES} images "
+        f"with {REGIONS_PER_IMAGE} regions each, collected, sorted, ranked and written by one worker.\n\n"
+        + table(columns, rows)
+        + f"\nComputed for {COMPUTED:,} images: {', '.join(walls)} s on {', '.join(map(str, WORKERS))} workers. "
+        f"Reading two parts a block in one client, eight at a time, would take {before:,.0f} s.\n",
         figures,
     )
 
 
 if __name__ == "__main__":
-    sort(int(sys.argv[1]))
+    rank(Path(sys.argv[1]), int(sys.argv[2]))

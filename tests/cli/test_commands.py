@@ -199,7 +199,7 @@ def test_plan_prints_text(source: Source, tmp_path: Path, capsys: pytest.Capture
         r"images +8 in 1 blocks?$",
         r"to read +\d.* decoded, \d+ objects$",
         r"to write +\d.* before compression, \d+ objects$",
-        r"memory +\d+\.\d MiB per worker \(condensing \d.*, scoring \d.*, report \d.*\); limit 4\.0 GiB$",
+        r"memory +\d+\.\d MiB per worker \(condensing \d.*, scoring \d.*, ranking \d.*, report \d.*\); limit 4\.0 GiB$",
         r"fingerprint +[0-9a-f]{12}$",
     ):
         assert re.search(line, text, re.MULTILINE), line

@@ -178,6 +178,7 @@ def test_task_with_a_saved_output_is_not_missing(tmp_path: Path) -> None:
     manifest.save("condense", 1, {"statistics": b"1", "result": b"2"})
     assert manifest.load("condense", 1) == {"statistics": b"1", "result": b"2"}
     assert manifest.missing("condense", range(3)) == [0, 2]
+    assert [manifest.is_finished("condense", number) for number in range(3)] == [False, True, False]
     assert manifest.missing("score", range(3)) == [0, 1, 2], "an output belongs to its stage"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, overload
 
 import numpy as np
@@ -167,9 +169,14 @@ class _BestRegions:
 def _iter_outputs(manifest: Manifest, blocks: range) -> Iterator[tuple[int, dict[str, bytes]]]:
     """Yield the outputs of scored blocks in order, with some of them read ahead."""
     with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="compact") as pool:
-        for first in range(0, len(blocks), MAX_CONCURRENT_REQUESTS):
-            numbers = blocks[first : first + MAX_CONCURRENT_REQUESTS]
-            yield from zip(numbers, pool.map(lambda number: load_output(manifest, SCORE, number), numbers), strict=True)
+        numbers, pending = iter(blocks), deque[tuple[int, Future[dict[str, bytes]]]]()
+        while True:
+            for number in islice(numbers, MAX_CONCURRENT_REQUESTS - len(pending)):
+                pending.append((number, pool.submit(load_output, manifest, SCORE, number)))
+            if not pending:
+                break
+            number, output = pending.popleft()
+            yield number, output.result()
 
 
 def write_images(context: CompactContext, manifest: Manifest, number: int, images: Any) -> None:

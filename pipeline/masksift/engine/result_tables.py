@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from masksift.engine.planning.requests import RANKING_PART_ROWS
+from masksift.engine.planning.requests import RANKING_PART_ROWS, REGION_PART_ROWS
 from masksift.engine.work_items import PairCounts
 from masksift.scoring.ranking import percentiles
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
@@ -26,9 +26,6 @@ from masksift.storage.tables.schemas import (
     unranked_regions_schema,
 )
 from masksift.storage.tables.sort import sort_rows
-
-REGION_PART_ROWS = 1 << 15
-"""Rows of a part of the table of regions: a run-length code has some hundred bytes, sometimes many thousand."""
 
 
 def thresholds_table(

@@ -80,7 +80,8 @@ def format_plan(
         (
             "memory",
             f"{format_bytes(plan.memory)} per worker (condensing {format_bytes(plan.memory_condense)}, scoring "
-            f"{format_bytes(plan.memory_score)}, report {format_bytes(plan.memory_report)}); limit "
+            f"{format_bytes(plan.memory_score)}, ranking {format_bytes(plan.memory_rank)}, report "
+            f"{format_bytes(plan.memory_report)}); limit "
             f"{format_bytes(limit) if limit else 'not known here'}",
         ),
         ("executor", f"{executor}, for about {max(1, round(plan.seconds)):,} s of work on one core"),

@@ -183,8 +183,15 @@ class Manifest:
         """Write the output of a task: the last action of the task."""
         self.directory.write(self._output_name(stage, number), pack(parts))
 
+    def is_finished(self, stage: str, number: int) -> bool:
+        """Return whether a task has an output, with one request."""
+        try:
+            return self.directory.size(self._output_name(stage, number)) > 0
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def missing(self, stage: str, numbers: Iterable[int]) -> list[int]:
-        """Return the numbers of the tasks without an output in a stage."""
+        """Return the numbers of the tasks without an output in a stage. Lists all outputs of the stage."""
         present = set(self.directory.names(f"manifest/{stage}"))
         return [number for number in numbers if self._output_name(stage, number).rsplit("/", 1)[-1] not in present]
 

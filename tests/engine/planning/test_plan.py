@@ -157,7 +157,7 @@ def test_memory_includes_the_listed_regions_up_to_their_limit() -> None:
     )
 
 
-@pytest.mark.parametrize(("stage", "remedy"), [("condensing", "prediction chunks"), ("scoring", "--regions.top")])
+@pytest.mark.parametrize(("stage", "remedy"), [("condensing", "prediction chunks"), ("ranking", "--regions.top")])
 def test_worker_with_too_little_memory_is_refused_with_both_amounts(stage: str, remedy: str) -> None:
     source = make_spec(1, 20, 8192, 8192) if stage == "condensing" else make_spec(100, 2)
     plan = plan_for(source, max_regions=1 << 20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from masksift.engine.planning.layout import (
     score_input_bytes,
     writes_score_inputs,
 )
-from masksift.scoring.kernels import regions
+from masksift.engine.planning.requests import IMAGE_PART_ROWS, RANKING_PART_ROWS
+from masksift.scoring.kernels import regions as region_kernels
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.decode import source_rows_at_most
 from masksift.scoring.kernels.ensemble import STRIP_PIXELS
@@ -35,6 +36,10 @@ ALLOCATOR_OVERHEAD = 1.1
 REGION_BYTES = 600
 """Memory of a listed region while it becomes a row of a table: a hundred bytes, an object for its run-length code, some
 twenty numbers, and a quarter of the list that is held until it is pruned; the code of a torn region is longer."""
+
+TABLE_ROW_BYTES = 1200
+"""Memory of a row of an image while it is collected or ranked: as read, joined, sorted and encoded (measured: 900, with
+ids of 16 characters)."""
 
 
 def check_worker_memory(needed: int, workers: Iterable[tuple[str, int | None]], purpose: str) -> None:
@@ -140,9 +145,18 @@ def _scoring_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
     """Return the bytes of regions and their rows."""
     # Regions follow the scores. In the worst case each pixel is a region of 96 bytes with a run of 24 bytes. The scores
     # hold less: two rows of components.
-    found = min(source.pixels, max(regions.CAPACITY, source.width)) * (96 + 24)
+    found = min(source.pixels, max(region_kernels.CAPACITY, source.width)) * (96 + 24)
     listed = min(settings.max_regions, layout.block_images * source.pixels // settings.min_area) * REGION_BYTES
     return found + listed
+
+
+def rank_memory(sources: Sequence[SourceSpec], settings: Settings) -> int:
+    """Return the memory of a worker that collects the rows of a part or ranks a range, in bytes above the base."""
+    images = sum(source.images for source in sources)
+    regions = sum(source.images * source.pixels for source in sources) // settings.min_area
+    listed = 2 * 5 * min(settings.max_regions, regions) // 4 * REGION_BYTES  # in order of the blocks, and sorted
+    collected = min(images, IMAGE_PART_ROWS) * TABLE_ROW_BYTES + listed
+    return round(ALLOCATOR_OVERHEAD * max(collected, min(images, RANKING_PART_ROWS) * TABLE_ROW_BYTES))
 
 
 def _values_in_writing(source: SourceSpec, layout: Layout) -> int:

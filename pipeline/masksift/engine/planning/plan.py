@@ -23,7 +23,13 @@ from masksift.engine.planning.layout import (
     score_input_bytes,
     writes_planes,
 )
-from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, condense_memory, score_memory
+from masksift.engine.planning.memory import (
+    ALLOCATOR_OVERHEAD,
+    BASE_MEMORY_BYTES,
+    condense_memory,
+    rank_memory,
+    score_memory,
+)
 from masksift.engine.planning.report_plan import ReportPlan
 from masksift.engine.planning.requests import (
     OBJECTS_PER_LIST_REQUEST,
@@ -35,6 +41,7 @@ from masksift.engine.planning.requests import (
     object_count,
     objects_to_write,
     reads_to_condense,
+    reads_to_rank,
     reads_to_score,
 )
 
@@ -68,6 +75,7 @@ class Plan:
         writes: Write and list requests to stores.
         memory_condense: Projected peak memory of a worker in the first pass, bytes.
         memory_score: Projected peak memory of a worker in the second pass, bytes.
+        memory_rank: Projected peak memory of a worker for the ranking, bytes.
         memory_report: Projected peak memory of a worker for the report, bytes.
         requests_at_once: Largest number of concurrent requests of a worker.
         seconds: Rough time of the work on one core, for the choice of the executor.
@@ -87,6 +95,7 @@ class Plan:
     writes: int
     memory_condense: int
     memory_score: int
+    memory_rank: int
     memory_report: int
     requests_at_once: int = MAX_CONCURRENT_REQUESTS
     seconds: float = 0.0
@@ -94,7 +103,7 @@ class Plan:
     @property
     def memory(self) -> int:
         """Projected peak memory of a worker, bytes."""
-        return max(self.memory_condense, self.memory_score, self.memory_report)
+        return max(self.memory_condense, self.memory_score, self.memory_rank, self.memory_report)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values, as `masksift plan --json` prints it, with the number of blocks."""
@@ -109,6 +118,7 @@ class Plan:
         if limit is not None and self.memory > limit:
             stage, alternative = {
                 self.memory_report: ("report", "or --report.top 0"),
+                self.memory_rank: ("ranking", "or a smaller --regions.top"),
                 self.memory_score: ("scoring", "or a smaller --regions.top"),
                 self.memory_condense: ("condensing", "or smaller prediction chunks"),
             }[self.memory]
@@ -170,6 +180,7 @@ def make_plan(
         + sum(_task_reads(*pair) for pair in pairs)
         + READS_PER_SOURCE * len(sources)
         + READS_PER_RUN
+        + reads_to_rank(images, settings.max_regions)
         + report.reads
     )
     writes = objects + _list_requests(new)
@@ -191,6 +202,7 @@ def make_plan(
         + max((condense_memory(source, layout, settings) for source, layout in condensed), default=0),
         memory_score=BASE_MEMORY_BYTES
         + max(score_memory(*pair, settings, reused=known) for pair, known in zip(pairs, is_reused, strict=True)),
+        memory_rank=BASE_MEMORY_BYTES + rank_memory(sources, settings),
         memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * (report.memory + drawn_inputs)),
         seconds=estimate_seconds(images + report.images, pixels + report.images * pixels // images, bytes_to_read)
         + (reads + writes) * _SECONDS_PER_REMOTE_REQUEST * settings.remote,

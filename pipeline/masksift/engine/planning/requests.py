@@ -16,14 +16,18 @@ from masksift.engine.planning.layout import (
 )
 
 OBJECTS_PER_LIST_REQUEST = 1000
+_REGIONS_PER_IMAGE = 16
+"""Regions of an image, roughly."""
 
-READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 9, 21, 4
+READS_PER_RUN, READS_PER_SOURCE, READS_PER_BLOCK, READS_PER_EVIDENCE_PASS = 16, 9, 19, 4
 """Requests for metadata and earlier task outputs, apart from those for chunks (measured: a test compares the plan with
 the requests that a server received)."""
 
 RANKING_PART_ROWS = 1 << 18
 IMAGE_PART_ROWS = 1 << 16
 """Images of a part of the table of images: 1,526 parts for a hundred million images."""
+REGION_PART_ROWS = 1 << 15
+"""Rows of a part of the table of regions: a run-length code has some hundred bytes, sometimes many thousand."""
 
 
 def objects_to_write(
@@ -32,14 +36,29 @@ def objects_to_write(
     blocks: int,
     settings: Settings,
 ) -> int:
-    """Count evidence, input of scoring, masks, two task outputs and two table parts per block, metadata and tables."""
+    """Count evidence, input of scoring, masks, two task outputs per block, metadata, tables and parts to rank."""
     with_planes = [pair for pair in condensed if writes_planes(*pair, settings)]
     evidence = sum(EVIDENCE_PLANES * evidence_objects(source, layout) for source, layout in with_planes)
     evidence += sum(chunk_count(*pair) for pair in condensed if writes_score_inputs(*pair, settings))
     masks = sum(evidence_objects(source, layout) for source, layout in pairs)
     metadata = EVIDENCE_PLANES * len(with_planes) + 2 * len(pairs)
-    ranking = sum(source.images for source, _ in pairs) // RANKING_PART_ROWS
-    return evidence + masks + 4 * blocks + metadata + 10 + ranking
+    images, ranking, regions = table_parts(sum(source.images for source, _ in pairs), settings.max_regions)
+    on_workers = 2 * images if images > 1 else 0  # the output of a compacted part, and its sorted rows
+    return evidence + masks + 2 * blocks + metadata + 8 + images + on_workers + ranking + regions
+
+
+def table_parts(images: int, max_regions: int) -> tuple[int, int, int]:
+    """Return the largest number of parts of the tables of images, ranking and regions."""
+    regions = min(max_regions, images * _REGIONS_PER_IMAGE)
+    rows = ((images, IMAGE_PART_ROWS), (images, RANKING_PART_ROWS), (regions, REGION_PART_ROWS))
+    images_parts, ranking, region_parts = (-(-count // size) for count, size in rows)
+    return images_parts, ranking, region_parts
+
+
+def reads_to_rank(images: int, max_regions: int) -> int:
+    """Count the reads of parts by the ranking on workers; outputs of blocks count with the blocks."""
+    parts, ranking, regions = table_parts(images, max_regions)
+    return parts * (3 + ranking + regions) if parts > 1 else 0
 
 
 def reads_to_condense(source: SourceSpec, layout: Layout) -> int:

@@ -168,7 +168,7 @@ def fit_fold(context: PredictContext, task: FoldTask) -> TaskResult | MasksiftEr
     """Train and store the model of a fold unless it exists; return errors, because a retry would raise them again."""
     manifest, images, spec = context.manifest, len(task.training_images), context.source.spec
     result = TaskResult(task.number, images, images * spec.pixels, {SCORED: images})
-    if task.number not in manifest.missing(FIT, [task.number]):
+    if manifest.is_finished(FIT, task.number):
         return replace(result, reused=True)
     start = time.perf_counter()
     rgb, labels = context.images(task.training_images)

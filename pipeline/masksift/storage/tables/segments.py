@@ -24,8 +24,9 @@ def pack_table(table: pa.Table) -> bytes:
 def unpack_tables(data: bytes) -> list[pa.Table]:
     """Return the tables of consecutive Arrow streams."""
     reader, tables = pa.BufferReader(data), []
+    options = pa.ipc.IpcReadOptions(use_threads=False)
     while reader.tell() < len(data):
-        tables.append(pa.ipc.open_stream(reader).read_all())
+        tables.append(pa.ipc.open_stream(reader, options=options).read_all())
     return tables
 
 
