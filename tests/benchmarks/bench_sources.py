@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def _describe(spec: SourceSpec, number: int, url: str) -> SourceSpec:
     _, _, height, width = spec.predictions.shape
     predictions = replace(spec.predictions, url=f"{url}/predictions", shape=(IMAGES, spec.classes, height, width))
     labels = replace(spec.labels, url=f"{url}/labels", shape=(IMAGES, height, width))
-    hashes = {**spec.content_hashes, "content": f"{number:064x}"}
+    hashes = {**spec.content_hashes, "content": sha256(url.encode()).hexdigest()}
     arrays = {"predictions": predictions, "labels": labels}
     return replace(spec, index=number, name=f"part={number:06d}", url=url, content_hashes=hashes, **arrays)
 
