@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from masksift.core.task_result import TaskResult
 from masksift.core.text import closest_match, pluralize
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
-from masksift.engine.region_table import RegionTableBuilder
+from masksift.engine.score_tables import ScoreTables
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
     BinaryImages,
@@ -45,19 +48,24 @@ from masksift.review.rendering.panels import (
     require_matplotlib,
 )
 from masksift.runtime.progress import ProgressReporter, is_interactive
-from masksift.saved_audit import AuditedImages, RgbImage, copy_report, export_run, save_audit
-from masksift.scoring.arrays import to_numpy
-from masksift.scoring.image import CondensedImage, condense_image, count_confident_pixels, count_low_bits
+from masksift.saved_audit import AuditedImages, CondensedBatches, RgbImage, copy_report, export_run, save_audit
+from masksift.scoring.arrays import image_at, to_numpy
+from masksift.scoring.image import (
+    CondensedImage,
+    CondensedImages,
+    EvidencePlanes,
+    condense_images,
+    count_confident_pixels,
+    count_low_bits,
+    image_groups,
+)
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.methods.base import ScoringInput
-from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
+from masksift.scoring.methods.base import ImageSummary, ScoringInput
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.sources.validate import default_class_names
-from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.lookup import filter_rows
-from masksift.storage.tables.schemas import images_schema
 
 
 def audit(
@@ -82,8 +90,9 @@ def audit(
 ) -> Audit:
     """Find mislabeled images, regions and pixels in arrays: the tables and masks of `masksift run`, bit for bit.
 
-    The arrays are of numpy or another library (torch, CuPy, JAX, Zarr, Dask, xarray), memory maps or nested lists. One
-    image at a time is read; 3 to 9 bytes per pixel of all images stay in memory. Tensors on a GPU are condensed there.
+    The arrays are of numpy or another library (torch, CuPy, JAX, Zarr, Dask, xarray), memory maps or nested lists. A
+    large image or a batch of small ones is read at a time; 3 to 9 bytes per pixel of all images stay in memory. Tensors
+    on a GPU are condensed there.
     An image with invalid labels or probabilities is quarantined: its row in `Audit.images` gives the reason. A warning
     says if that happened to all images.
 
@@ -164,23 +173,44 @@ def audit(
     if rgb_images != count:
         raise DataError(f"There are {rgb_images} RGB images for {count} images", "Pass one per image, in their order")
 
-    def condense(i: int) -> CondensedImage:
-        image, ignored = given.read(i, config.ignore or ())
-        predictions = [read_predictions(member[i], member.name) for member in members]
-        return condense_image(image, predictions, condense_config, ignored, ensemble)
-
-    reporter, condensed = _make_reporter(progress), list[CondensedImage]()
+    reporter, batches = _make_reporter(progress), list[CondensedImages]()
+    statistics, methods_used = ClassStatistics.empty(condense_config), config.make_methods()
     with reporter.stage("audit", count) as stage:
-        for i in range(count):
-            condensed.append(condense(i))
-            stage.advance(TaskResult(i, 1, condensed[i].labels.size, {condensed[i].status.status: 1}))
-    statistics = ClassStatistics.empty(condense_config)
-    for image in condensed:
-        statistics = statistics if image.statistics is None else statistics.merge(image.statistics)
-    thresholds = compute_thresholds(statistics, config.tccp.tau, _EvidenceCounts(condensed, classes))
+        for start, stop in _batch_ranges(given, classes):
+            predictions = [read_predictions(member.batch(start, stop), member.name) for member in members]
+            first = 0
+            for labels_batch, ignored in given.read_batch(start, stop, config.ignore or ()):
+                part = slice(first, first + len(labels_batch))
+                batch = condense_images(
+                    labels_batch,
+                    [image_at(one, part) for one in predictions],
+                    condense_config,
+                    ignored,
+                    ensemble,
+                    methods_used,
+                )
+                statistics, first = statistics.merge(batch.statistics), part.stop
+                batches.append(batch)
+                statuses = Counter(status.status for status in batch.statuses)
+                stage.advance(TaskResult(len(batches), len(batch), batch.labels.size, dict(statuses)))
+    condensed = CondensedBatches(batches)
+    thresholds = compute_thresholds(statistics, config.tccp.tau, _EvidenceCounts(batches, classes))
     _warn_unless_scored(condensed, kind)
-    content = AuditedImages(config, condense_config, class_names, ids, given, condensed)
-    return Audit(content, statistics, thresholds, images, reporter)
+    content = AuditedImages(config, condense_config, class_names, ids, given, condensed, statistics)
+    return Audit(content, thresholds, images, reporter)
+
+
+def _batch_ranges(images: LabelImages, classes: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges [start, stop) of images of one shape that are condensed together."""
+    start = 0
+    while start < len(images):
+        shape = images.shape(start)
+        (stop,) = (part.stop for part in islice(image_groups(len(images) - start, math.prod(shape), classes), 1))
+        stop += start
+        if not images.one_shape:
+            stop = next((i for i in range(start + 1, stop) if images.shape(i) != shape), stop)
+        yield start, stop
+        start = stop
 
 
 def _make_reporter(progress: bool | None) -> ProgressReporter:
@@ -211,20 +241,17 @@ def _warn_unless_scored(condensed: Sequence[CondensedImage], kind: str) -> None:
 class _EvidenceCounts:
     """Counts over evidence in memory (`EvidenceCounter`)."""
 
-    images: list[CondensedImage]
+    batches: list[CondensedImages]
     classes: int
 
     def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
         (codes,) = limits.values()
-        return sum(
-            count_confident_pixels(image.labels, image.planes, codes) for image in self.images if image.statistics
-        )
+        return sum(count_confident_pixels(batch.scored_labels, batch.planes, codes) for batch in self.batches)
 
     def count_low_bits(self, key: int) -> NDArray[np.int64]:
         counts = np.zeros(1 << 16, np.int64)
-        for image in self.images:
-            if image.statistics:
-                counts += count_low_bits(image.labels, image.planes.self_confidence, self.classes, key)
+        for batch in self.batches:
+            counts += count_low_bits(batch.scored_labels, batch.planes.self_confidence, self.classes, key)
         return counts
 
 
@@ -234,7 +261,6 @@ class Audit:
     def __init__(
         self,
         content: AuditedImages,
-        statistics: ClassStatistics,
         thresholds: Thresholds,
         rgb_images: Any,
         reporter: ProgressReporter,
@@ -242,8 +268,7 @@ class Audit:
         """Hold the condensed images; `audit` makes these objects.
 
         Args:
-            content: Settings, names and condensed images.
-            statistics: Statistics of the scored images.
+            content: Settings, names, condensed images and their statistics.
             thresholds: Thresholds from these statistics.
             rgb_images: RGB images (N, H, W, 3), array-like, or None.
             reporter: Reports the stages.
@@ -251,8 +276,8 @@ class Audit:
         self._content, self._config, self._class_names = content, content.config, content.class_names
         self._ids, self._condensed = content.ids, content.condensed
         self._rgb_images, self._reporter = rgb_images, reporter
-        self._statistics, self._thresholds = statistics, thresholds
-        self._codes = thresholds.encode(statistics.encoding)
+        self._statistics, self._thresholds = content.statistics, thresholds
+        self._codes = thresholds.encode(self._statistics.encoding)
 
     def __repr__(self) -> str:
         worst = ", ".join(str(name) for name in self.ranking["image_id"][:5].to_pylist())
@@ -262,42 +287,42 @@ class Audit:
         """Return a table of the worst images, with pictures if RGB images were passed."""
         return worst_images_html(self.images, self.ranking, self._class_names, self._rgb_reader)
 
-    def _scoring_input(self, i: int) -> ScoringInput | None:
-        image = self._condensed[i]
-        if image.status.status != SCORED:
-            return None
-        planes, classes = image.planes, len(self._class_names)
-        codes = (planes.self_confidence, planes.predicted_confidence)
+    def _scoring_input(
+        self, labels: NDArray[np.unsignedinteger], planes: EvidencePlanes, summary: ImageSummary | None = None
+    ) -> ScoringInput:
         return ScoringInput(
-            image.labels,
+            labels,
             planes.predicted_class,
-            *codes,
-            classes,
+            planes.self_confidence,
+            planes.predicted_confidence,
+            len(self._class_names),
             self._codes.encoding,
             self._codes,
             self._config.clc.rule,
+            summary=summary,
         )
 
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
-        methods, k = self._config.make_methods(), len(self._class_names)
-        pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
-        regions = RegionTableBuilder(self._config.regions.top, self._class_names)
-        omissions, rows = make_omission_rule(self._codes, methods), []
-        for i, image in enumerate(self._condensed):
-            size = image.labels.shape
-            facts = {"image_id": self._ids[i], "source": "memory", "index": i, "height": size[0], "width": size[1]}
-            row: dict[str, Any] = facts | {"status": image.status.status, "reason": image.status.reason}
-            scoring_input = self._scoring_input(i)
-            if scoring_input is not None:
-                row |= score_image(scoring_input, methods)
-                row |= regions.add(
-                    facts, find_image_regions(scoring_input, size, self._config.regions.min_area, omissions)
-                )
-                flagged = scoring_input.flagged_pairs
-                pairs = pairs.merge(PairCounts(flagged, (flagged > 0).astype(np.int64)))
-            rows.append(row)
-        return table_from_rows(rows, images_schema([method.name for method in methods])), pairs, regions.table()
+        config, batches = self._config, self._condensed.batches
+        tables = ScoreTables(
+            config.make_methods(), self._codes, config.regions.min_area, config.regions.top, self._class_names
+        )
+        for batch in batches:
+            images = self._scoring_input(batch.scored_labels, batch.planes, batch.summary)
+            tables.add(images, np.full((len(batch), 2), batch.labels.shape[1:]))
+        sizes = np.repeat([batch.labels.shape[1:] for batch in batches], [len(batch) for batch in batches], axis=0)
+        facts = {
+            "image_id": self._ids,
+            "source": ["memory"] * len(sizes),
+            "index": np.arange(len(sizes)),
+            "height": sizes[:, 0],
+            "width": sizes[:, 1],
+            "status": [status.status for batch in batches for status in batch.statuses],
+            "reason": [status.reason for batch in batches for status in batch.statuses],
+        }
+        images_table, regions = tables.finish(facts)
+        return images_table, tables.pairs, regions
 
     @property
     def images(self) -> pa.Table:
@@ -344,8 +369,12 @@ class Audit:
         Returns:
             (H, W) bool, True where the label is flagged.
         """
-        image = self._scoring_input(i)
-        return np.zeros(self._condensed[i].labels.shape, bool) if image is None else image.issue_mask.astype(bool)
+        image = self._condensed[i]
+        if image.status.status != SCORED:
+            return np.zeros(image.labels.shape, bool)
+        planes = EvidencePlanes(*(plane[np.newaxis] for plane in image.planes.arrays))
+        mask: NDArray[np.uint8] = self._scoring_input(image.labels[np.newaxis], planes).issue_mask[0]
+        return mask.astype(bool)
 
     def show(self, i: int | str, *, regions: int = MAX_OUTLINED_REGIONS, side: int = PANEL_SIDE_PIXELS) -> Any:
         """Draw an image with its given and predicted classes, flagged pixels and worst regions.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,9 @@ from masksift.review.report.command import report
 from masksift.review.report.config import ReportConfig
 from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
-from masksift.scoring.image import CondensedImage
+from masksift.scoring.image import CondensedImage, CondensedImages
 from masksift.scoring.kernels.condense import CondenseConfig
+from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.locations import check_separate
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import join
@@ -32,6 +35,30 @@ from masksift.storage.urls import join
 SERIAL = {"kind": "serial"}
 
 RgbImage = Callable[[int], NDArray[np.uint8]]
+
+
+class CondensedBatches(Sequence[CondensedImage]):
+    """Condensed images, stored in batches; an image is a view of its batch."""
+
+    def __init__(self, batches: Sequence[CondensedImages]) -> None:
+        self.batches = batches
+        self._ends = list(accumulate(map(len, batches)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, i: int) -> CondensedImage: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[CondensedImage]: ...
+    def __getitem__(self, i: int | slice) -> CondensedImage | list[CondensedImage]:
+        if isinstance(i, slice):
+            return [self[number] for number in range(*i.indices(len(self)))]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        number = bisect_right(self._ends, i)
+        batch, place = self.batches[number], i - (self._ends[number] - len(self.batches[number]))
+        return CondensedImage(batch.labels[place], batch.planes[place], batch.statuses[place], None)
 
 
 @dataclass(frozen=True)
@@ -45,6 +72,7 @@ class AuditedImages:
         ids: Ids of the N images.
         labels: Given labels.
         condensed: The N condensed images.
+        statistics: Statistics of the scored ones.
     """
 
     config: RunConfig
@@ -52,7 +80,8 @@ class AuditedImages:
     class_names: Sequence[str]
     ids: Sequence[str]
     labels: LabelImages
-    condensed: Sequence[CondensedImage]
+    condensed: CondensedBatches
+    statistics: ClassStatistics
 
 
 def save_audit(
@@ -109,7 +138,7 @@ def _write_source(
     storage: Mapping[str, Any],
     progress: ProgressReporter,
 ) -> None:
-    sizes = np.array([image.labels.shape for image in audited.condensed])
+    sizes = np.array([batch.labels.shape[1:] for batch in audited.condensed.batches])
     height, width = (int(extent) for extent in sizes.max(axis=0))
     padded = bool((sizes != (height, width)).any())
     given, ignore = audited.labels, audited.config.ignore or ()
@@ -137,6 +166,7 @@ def _write_source(
         storage=storage,
     )
     with writer, progress.stage("save", len(given)) as stage:
+        writer.add_statistics(audited.statistics)
         for i, image in enumerate(audited.condensed):
             rows, columns = image.labels.shape
             arrays = {"labels": _pad(given.read(i, used)[0].astype(dtype), height, width)}

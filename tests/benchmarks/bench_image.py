@@ -79,7 +79,7 @@ def in_memory(source: Path, folder: Path, images: int) -> float:
 
 
 def _condense(predictions: np.ndarray, labels: np.ndarray, config: CondenseConfig) -> EvidencePlanes:
-    planes = EvidencePlanes.empty(HEIGHT, WIDTH, config)
+    planes = EvidencePlanes.empty((HEIGHT, WIDTH), config)
     condenser = ImageCondenser(class_plane(labels, config.classes, (255,))[0], planes, config)
     condenser.add_window(predictions)
     condenser.finish()

@@ -23,7 +23,7 @@ from masksift.scoring.kernels.condense import CondenseConfig, class_plane
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import make_methods
 from masksift.scoring.methods.base import ScoringInput
-from masksift.scoring.score_image import score_image
+from masksift.scoring.score_image import score_images
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import compute_thresholds
 
@@ -66,7 +66,10 @@ class Case:
         self.config = CondenseConfig(CLASSES, dtype, scale, kind, evidence, 0.1, 4)
         self.given = class_plane(self.labels, CLASSES, (255,))[0]
         self.condensed = [self.condense(i) for i in range(IMAGES)]
-        self.planes, self.mask = EvidencePlanes.empty(HEIGHT, WIDTH, self.config), np.empty((HEIGHT, WIDTH), np.uint8)
+        self.planes, self.mask = (
+            EvidencePlanes.empty((HEIGHT, WIDTH), self.config),
+            np.empty((1, HEIGHT, WIDTH), np.uint8),
+        )
         total = ClassStatistics.empty(self.config)
         for _, image in self.condensed:
             total = total.merge(image)
@@ -85,7 +88,7 @@ class Case:
         return self.condense(i, self.planes)
 
     def condense(self, i: int, planes: EvidencePlanes | None = None) -> tuple[EvidencePlanes, ClassStatistics]:
-        planes = planes or EvidencePlanes.empty(HEIGHT, WIDTH, self.config)
+        planes = planes or EvidencePlanes.empty((HEIGHT, WIDTH), self.config)
         condenser = ImageCondenser(class_plane(self.labels[i], CLASSES, (255,))[0], planes, self.config)
         condenser.add_window(self.predictions[i])
         status, statistics = condenser.finish()
@@ -95,16 +98,16 @@ class Case:
     def score(self, i: int, names: tuple[str, ...]) -> dict[str, Any]:
         planes = self.condensed[i][0]
         image = ScoringInput(
-            self.given[i],
-            planes.predicted_class,
-            planes.self_confidence,
-            planes.predicted_confidence,
+            self.given[i][np.newaxis],
+            planes.predicted_class[np.newaxis],
+            planes.self_confidence[np.newaxis],
+            planes.predicted_confidence[np.newaxis],
             CLASSES,
             self.limits.encoding,
             self.limits,
             mask=self.mask,
         )
-        return score_image(image, make_methods(names, {}))
+        return score_images(image, make_methods(names, {}))
 
     def reading_limit(self, i: int) -> Any:
         view = self.predictions[i].view(np.uint16) if self.predictions.dtype == np.float16 else self.predictions[i]

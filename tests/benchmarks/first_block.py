@@ -38,7 +38,7 @@ def condense(dtype: str, kind: str) -> float:
     )
     started = time.perf_counter()
     condenser = ImageCondenser(
-        class_plane(labels, CLASSES, (255,))[0], EvidencePlanes.empty(SIZE, SIZE, config), config
+        class_plane(labels, CLASSES, (255,))[0], EvidencePlanes.empty((SIZE, SIZE), config), config
     )
     condenser.add_window(predictions)
     status, statistics = condenser.finish()

@@ -17,6 +17,7 @@ import psutil
 
 PARTS = (
     "start",
+    "small",
     "kernels",
     "reading",
     "whole",

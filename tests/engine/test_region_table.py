@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.engine.region_table import RegionTableBuilder
+from masksift.engine.region_table import RegionTableBuilder, worst_region_columns
 from masksift.scoring.kernels.regions import Regions
 from masksift.storage.tables.schemas import WORST_REGION, unranked_regions_schema
 from support.condensed import a_few
@@ -16,13 +16,15 @@ from support.condensed import a_few
 CLASS_NAMES = ("road", "sky", "car")
 
 
-def make_regions(*evidence: float) -> Regions:
+def make_regions(*evidence: float, image: int = 0) -> Regions:
     """Make regions of one pixel with the given evidence, from left to right; the last one is an omission."""
     n = len(evidence)
+    codes = [np.array([x, 1, n - x - 1], np.int32)[: 2 + (x < n - 1)] for x in range(n)]
     columns = np.arange(n)
     zeros, ones = np.zeros(n, np.int64), np.ones(n, np.int64)
     box = np.stack([zeros, columns, ones, columns + 1], axis=1)
     return Regions(
+        np.full(n, image),
         np.where(columns == n - 1, 3, 1),
         zeros,
         ones,
@@ -31,18 +33,22 @@ def make_regions(*evidence: float) -> Regions:
         np.array(evidence, float),
         np.full(n, 0.125),
         np.full(n, 0.75),
-        [np.array([x, 1, n - x - 1], np.int32)[: 2 + (x < n - 1)] for x in range(n)],
+        np.concatenate([np.empty(0, np.int32), *codes]),
+        np.cumsum([len(code) for code in codes], dtype=np.int64),
     )
 
 
-def image_fields(index: int, width: int) -> dict[str, Any]:
-    return {"image_id": f"a/{index}", "source": "a", "index": index, "height": 1, "width": width}
+def image_columns(widths: list[int], first: int = 0) -> dict[str, Any]:
+    indices = range(first, first + len(widths))
+    ids = [f"a/{index}" for index in indices]
+    ones = [1] * len(widths)
+    return {"image_id": ids, "source": ["a"] * len(ids), "index": [*indices], "height": ones, "width": widths}
 
 
 def test_table_describes_label_and_omission_regions() -> None:
     builder = RegionTableBuilder(10, CLASS_NAMES)
-    builder.add(image_fields(4, 2), make_regions(0.5, 0.25))
-    label, omission = builder.table().to_pylist()
+    builder.add(make_regions(0.5, 0.25, image=1), 2)
+    label, omission = builder.table(image_columns([9, 9, 9, 2], 1)).to_pylist()
     assert label == {
         "image_id": "a/4",
         "source": "a",
@@ -77,15 +83,15 @@ def test_table_describes_label_and_omission_regions() -> None:
     }
 
 
-def test_add_returns_the_columns_of_the_region_with_most_evidence() -> None:
-    builder = RegionTableBuilder(10, CLASS_NAMES)
-    worst = builder.add(image_fields(0, 3), make_regions(0.5, 2.0, 2.0))
-    assert worst == dict(zip(WORST_REGION.names, (0, 1, 1, 2, 2.0), strict=True))
-    assert builder.add(image_fields(1, 0), make_regions()) == {}
+def test_worst_region_columns_describe_the_region_with_most_evidence() -> None:
+    regions = Regions.concatenate([make_regions(0.5, 2.0, 2.0), make_regions(1.0, 0.25, image=2)])
+    columns = worst_region_columns(regions, 4)
+    rows = [tuple(columns[name].tolist()[i] for name in WORST_REGION.names) for i in range(4)]
+    assert rows == [(0, 1, 1, 2, 2.0), (None,) * 5, (0, 0, 1, 1, 1.0), (None,) * 5]
 
 
 def test_table_without_regions_has_the_schema_and_no_rows() -> None:
-    table = RegionTableBuilder(10, CLASS_NAMES).table(("site",))
+    table = RegionTableBuilder(10, CLASS_NAMES).table(image_columns([]), ("site",))
     assert (len(table), table.schema) == (0, unranked_regions_schema(("site",)))
 
 
@@ -94,7 +100,10 @@ def test_table_without_regions_has_the_schema_and_no_rows() -> None:
 def test_table_keeps_the_regions_with_most_evidence_in_stable_order(images: list[list[float]], top: int) -> None:
     builder = RegionTableBuilder(top, CLASS_NAMES)
     for index, evidence in enumerate(images):
-        builder.add(image_fields(index, len(evidence)), make_regions(*evidence))
+        builder.add(make_regions(*evidence), index)
     every = [(-value, index, x) for index, evidence in enumerate(images) for x, value in enumerate(evidence)]
-    actual = [(-row["evidence"], row["index"], row["x0"]) for row in builder.table().to_pylist()]
+    actual = [
+        (-row["evidence"], row["index"], row["x0"])
+        for row in builder.table(image_columns([*map(len, images)])).to_pylist()
+    ]
     assert actual == sorted(every)[:top]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from masksift.scoring.image import (
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import make_methods
-from masksift.scoring.score_image import score_image
+from masksift.scoring.score_image import score_images
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import compute_thresholds
 from support import datasets as drawn
@@ -99,7 +98,7 @@ def one_image(dtype: str = "float32", classes: int = 3) -> tuple[drawn.Array, dr
 
 def outcome(p: drawn.Array, labels: drawn.Array, config: CondenseConfig) -> CondensedImage:
     """Condense one image in windows of 4 x 5, the last first."""
-    planes = EvidencePlanes.empty(*labels.shape, config)
+    planes = EvidencePlanes.empty(labels.shape, config)
     condensing = ImageCondenser(labels, planes, config)
     for y in (8, 4, 0):
         for x in (5, 0):
@@ -163,7 +162,7 @@ def test_reason_lists_at_most_eight_values() -> None:
     [("uint8", 3, ("u1", "u1", "u1")), ("float32", 255, ("u2", "u2", "u2")), ("uint8", 255, ("u1", "u2", "u1"))],
 )
 def test_empty_planes_have_the_dtypes_of_the_encoding(dtype: str, classes: int, kinds: tuple[str, ...]) -> None:
-    planes = EvidencePlanes.empty(2, 3, make_config(classes, dtype))
+    planes = EvidencePlanes.empty((2, 3), make_config(classes, dtype))
     for name, kind in zip(PLANES, kinds, strict=True):
         plane = getattr(planes, name)
         assert (plane.shape, plane.dtype, plane.any()) == ((2, 3), np.dtype(kind), False)
@@ -226,10 +225,10 @@ def test_evidence_counts_equal_numpy(data: drawn.Data) -> None:
 # ------------------------------------------------------------------------------------------------------- rows
 
 
-def test_score_image_returns_a_row_of_results() -> None:
+def test_score_images_returns_a_row_of_results() -> None:
     (image,) = images_of(BY_HAND, lattice=1)
     assert image is not None
-    row: dict[str, Any] = score_image(image, make_methods(["clc", "ccp"], {}))
+    row = {name: column[0] for name, column in score_images(image, make_methods(["clc", "ccp"], {})).items()}
     assert row == {
         "valid_pixels": 4,
         "ccp": 0.5,
@@ -245,4 +244,6 @@ def test_row_without_flagged_pixels_has_no_pair() -> None:
     data = drawn.Data(np.array([[[[1.0]], [[0.0]]]], np.float16), np.zeros((1, 1, 1), int), ())
     (image,) = images_of(data)
     assert image is not None
-    assert score_image(image, make_methods(["cil"], {})) == {"valid_pixels": 1, "cil": 1.0, "flagged_pixels": 0}
+    found = score_images(image, make_methods(["cil"], {}))
+    row = {name: column[0] for name, column in found.items() if not column.mask[0]}
+    assert row == {"valid_pixels": 1, "cil": 1.0, "flagged_pixels": 0}

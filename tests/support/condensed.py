@@ -96,16 +96,16 @@ def images_of(
     config: CondenseConfig | None = None,
     **options: Any,
 ) -> list[ScoringInput | None]:
-    """Scoring inputs of a data set; None for an image without scores. ``options`` are those of `make_config`."""
+    """Scoring input of each image of a data set, None without scores. ``options`` are those of `make_config`."""
     config = config or make_config(data.predictions.shape[1], data.predictions.dtype, **options)
     images = condense(data, config)
     limits = thresholds(images, config, tau)[1].encode(config.evidence)
     return [
         ScoringInput(
-            one.labels,
-            one.planes.predicted_class,
-            one.planes.self_confidence,
-            one.planes.predicted_confidence,
+            one.labels[np.newaxis],
+            one.planes.predicted_class[np.newaxis],
+            one.planes.self_confidence[np.newaxis],
+            one.planes.predicted_confidence[np.newaxis],
             config.classes,
             config.evidence,
             limits,
@@ -137,7 +137,7 @@ BY_HAND = one_row(
 
 def scores(method: Method, data: Data, **options: Any) -> list[float | None]:
     """Score every image; ``options`` are those of `images_of`."""
-    return [None if image is None else method.score(image) for image in images_of(data, **options)]
+    return [None if image is None else float(method.scores(image)[0]) for image in images_of(data, **options)]
 
 
 def same_as_the_reference(
@@ -155,6 +155,6 @@ def same_as_the_reference(
         *data[:2], ignore=data.ignore, evidence_dtype=evidence, tau=tau, clc_rule=rule, lattice=lattice, **options
     )
     found = scores(method, data, evidence=evidence, tau=tau, rule=rule, lattice=lattice)
-    assert all(type(score) is float and 0 <= score <= 1 for score in found if score is not None)
+    assert all(0 <= score <= 1 for score in found if score is not None)
     expected = [image[method.name] for image in reference_audit.scores]
     assert found == [None if score is None else pytest.approx(score, abs=1e-12, rel=0) for score in expected]

@@ -32,6 +32,10 @@ class Evidence:
         rows = zip(*(plane.reshape(-1).tolist() for plane in planes), strict=True)
         return [row for row in rows if row[0] < self.classes]
 
+    def batch(self, *names: str) -> list[Codes]:
+        """Return planes (1, H, W): a batch of one image."""
+        return [getattr(self, name)[np.newaxis] for name in names]
+
     def flat(self, *names: str) -> list[Codes]:
         return [getattr(self, name).reshape(-1) for name in names]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from masksift.core.advice import chunk_advice
 from masksift.core.specs import ReadWindow, SourceSpec
 from masksift.core.status import BAD_LABELS, MISSING_CHUNK, STATUSES, UNREADABLE, ImageStatus
 from masksift.scoring.image import LabelValidator
-from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.kernels.condense import class_dtype, class_plane
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError, MissingChunkError
 
@@ -103,7 +104,9 @@ def read_labels(
     dtype = class_dtype(spec.classes)
     classes = buffers.get("class indices", (stop - start, spec.height, spec.width), dtype)
     classes[...] = np.iinfo(dtype).max
-    validators = [LabelValidator(spec.classes, spec.ignore, spec.remap, spec.label_offset) for _ in range(stop - start)]
+    encoding = (spec.classes, spec.ignore, spec.remap, spec.label_offset)
+    validators = defaultdict[int, LabelValidator](lambda: LabelValidator(*encoding))
+    is_whole = (sizes == classes.shape[1:]).all(axis=1)
     statuses = {
         i: ImageStatus(
             BAD_LABELS,
@@ -116,17 +119,25 @@ def read_labels(
     for window in iter_label_windows(spec, start, stop):
         buffer = buffers.get("labels", window.shape, spec.labels.dtype)
         for first, last, stored in read_window(reader, spec.labels.chunks[0], window, buffer):
-            for i in range(first, last):
-                if isinstance(stored, ImageStatus):
+            if isinstance(stored, ImageStatus):
+                for i in range(first, last):
                     record_status(statuses, i, stored)
-                elif i not in statuses:
+                continue
+            targets = classes[first - start : last - start, window.y0 : window.y1, window.x0 : window.x1]
+            one_by_one: Iterable[int] = range(first, last)
+            if is_whole[first - start : last - start].all() and not any(i in statuses for i in one_by_one):
+                indices, bad = class_plane(stored, *encoding, out=targets)
+                if indices is not targets:
+                    targets[...] = indices
+                one_by_one = [] if bad is None else (first + np.flatnonzero(bad.any(axis=(1, 2)))).tolist()
+            for i in one_by_one:  # images with padding, or with invalid labels
+                if i not in statuses:
                     labels = stored[i - first][valid_slices(window, sizes[i - start])]
-                    view = classes[i - start, window.y0 : window.y1, window.x0 : window.x1]
-                    target = view[: labels.shape[0], : labels.shape[1]]
-                    indices = validators[i - start].to_class_indices(labels, window.y0, window.x0, out=target)
+                    target = targets[i - first, : labels.shape[0], : labels.shape[1]]
+                    indices = validators[i].to_class_indices(labels, window.y0, window.x0, out=target)
                     if indices is not target:
                         target[...] = indices
-    for i, validator in enumerate(validators, start):
+    for i, validator in validators.items():
         if validator.status is not None:
             record_status(statuses, i, validator.status)
     return classes, statuses

@@ -34,7 +34,7 @@ from masksift.engine.work_items import (
     reused_result,
 )
 from masksift.runtime.telemetry.logs import logger
-from masksift.scoring.image import EvidencePlanes, ImageCondenser
+from masksift.scoring.image import EvidencePlanes, ImageCondenser, ImagesCondenser
 from masksift.scoring.kernels.condense import CondenseConfig, class_dtype
 from masksift.scoring.methods.base import ImageEvidence, summarize
 from masksift.scoring.statistics.class_statistics import ClassStatistics
@@ -61,11 +61,11 @@ class LabelVariants(Protocol):
         """Return the variants of an image's class indices (H, W), by name."""
 
 
-CountedImage = tuple[ImageEvidence, ClassStatistics]
-"""Evidence and statistics of an image that is not quarantined."""
+CountedImages = tuple[ImageEvidence, ClassStatistics]
+"""Evidence and statistics of images; all pixels of a quarantined image are ignored."""
 
-ImageConsumer = Callable[[int, Mapping[str, CountedImage]], None]
-"""Called with the number of an image in its source, and its evidence and statistics by label variant."""
+ImageConsumer = Callable[[int, Mapping[str, CountedImages]], None]
+"""Called with the number of the first image in its source, and evidence and statistics by label variant."""
 
 
 @dataclass(frozen=True)
@@ -152,15 +152,15 @@ class _RunConsumer:
         if self.scorer is not None:
             self.scorer.start_chunk(start, stop)
 
-    def add(self, index: int, images: Mapping[str, CountedImage]) -> None:
-        """Add an image, which has one label variant. Its planes are in the cache."""
-        ((image, statistics),) = images.values()
+    def add(self, first: int, variants: Mapping[str, CountedImages]) -> None:
+        """Add the next images, which have one label variant. Their planes are in the cache."""
+        ((images, statistics),) = variants.values()
         self.statistics = self.statistics.merge(statistics)
-        summary = summarize(image, self._context.methods)
+        summary = summarize(images, self._context.methods)
         if self._keeps_inputs:
-            self._inputs.add(index - self._start, summary, image)
+            self._inputs.add(first - self._start, summary, images)
         if self.scorer is not None:
-            self.scorer.score(index, image, summary)
+            self.scorer.score(first, images, summary)
 
     def chunk_writes(self) -> Iterator[Callable[[], None]]:
         """Return the calls that write the chunk."""
@@ -203,7 +203,7 @@ def condense_chunk(
         buffers: Buffers for windows and planes. The planes stay valid until the next chunk with the same ``slot``.
         start: First image of the chunk.
         sizes: Unpadded (rows, columns) of each image, shape (n, 2).
-        consume: Called with each image that is not quarantined, in order.
+        consume: Called with groups of all images in order; with variants, with each image that is not quarantined.
         slot: Number of the set of planes to use.
         variants: Label variants; the stored labels alone by default. With variants the labels are planes too, and the
             planes of a variant have its name as prefix.
@@ -224,33 +224,46 @@ def condense_chunk(
     members = task.member_configs
     condensers: list[dict[str, ImageCondenser]] = [{} for _ in sizes]
     for i, condenser in enumerate(condensers):
-        if start + i in statuses:
+        if variants is None or start + i in statuses:
             continue
-        images = {"": given[i]} if variants is None else variants.make(start + i, given[i])
-        for name, image in images.items():
-            prefix = f"{name}_" if variants is not None else ""
-            if variants is not None:
-                planes[f"{prefix}labels"][i] = image
-                image = planes[f"{prefix}labels"][i]
+        for name, image in variants.make(start + i, given[i]).items():
+            labels_plane = planes[f"{name}_labels"][i]
+            labels_plane[...] = image
             # all variants write the same predicted classes and confidences
-            evidence = EvidencePlanes(*(planes[n][i] for n in (f"{prefix}{EVIDENCE_PLANES[0]}", *EVIDENCE_PLANES[1:])))
-            condenser[name] = ImageCondenser(image, evidence, config, members)
-    for window, member, i, values in iter_prediction_windows(
+            evidence = EvidencePlanes(*(planes[n][i] for n in (f"{name}_{EVIDENCE_PLANES[0]}", *EVIDENCE_PLANES[1:])))
+            condenser[name] = ImageCondenser(labels_plane, evidence, config, members)
+    together = None
+    if variants is None:
+        together = ImagesCondenser(given, EvidencePlanes(*(planes[n] for n in EVIDENCE_PLANES)), config, members)
+    for window, member, first, values in iter_prediction_windows(
         spec, task.layout, predictions, buffers, start, sizes, statuses
     ):
-        for image_condenser in condensers[i - start].values():
-            if spec.members:
-                mean = buffers.get("mean", (spec.classes, math.prod(window.shape)), np.float32).reshape(-1)
-                total = _image_mean(mean, i - window.start, window, values)
-                image_condenser.add_member_window(member, values, total, window.y0, window.x0)
-            else:
-                image_condenser.add_window(values, window.y0, window.x0)
-    for i, condenser in enumerate(condensers):
+        if together is not None and not members and values.shape[2:] == shape[1:]:
+            together.add_images(first - start, values, {i - start for i in statuses})
+            continue
+        for i, image_values in enumerate(values, first):
+            if i in statuses:
+                continue
+            alone = condensers[i - start].values() if together is None else [together.image(i - start)]
+            for image_condenser in alone:
+                if spec.members:
+                    mean = buffers.get("mean", (spec.classes, math.prod(window.shape)), np.float32).reshape(-1)
+                    total = _image_mean(mean, i - window.start, window, image_values)
+                    image_condenser.add_member_window(member, image_values, total, window.y0, window.x0)
+                else:
+                    image_condenser.add_window(image_values, window.y0, window.x0)
+    if together is not None:
+        failed = {i - start: status for i, status in statuses.items()}
+        found_statuses = together.finish(
+            failed, lambda part, images, counted: consume(start + part.start, {"": (images, counted)})
+        )
+        statuses = dict(enumerate(found_statuses, start))
+    for i, condenser in enumerate(condensers if together is None else ()):
         if start + i in statuses:
             for plane in planes.values():
                 plane[i] = 0
             continue
-        found: dict[str, CountedImage] = {}
+        found: dict[str, CountedImages] = {}
         for name, image_condenser in condenser.items():
             status, statistics = image_condenser.finish()
             statuses.setdefault(start + i, status)  # of the predictions, the same for every variant

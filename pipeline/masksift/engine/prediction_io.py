@@ -48,7 +48,21 @@ def iter_prediction_windows(
     sizes: NDArray[np.int64],
     statuses: dict[int, ImageStatus],
 ) -> Iterator[tuple[ReadWindow, int, int, NDArray[Any]]]:
-    """Yield (window, member, image, predictions (K, h, w) without padding), each window once, members in order."""
+    """Yield predictions without padding, each window once, members in order.
+
+    Args:
+        spec: The source.
+        layout: Its layout.
+        readers: Reader of each member, or one in all.
+        buffers: Buffers for windows.
+        start: First image.
+        sizes: Unpadded (rows, columns) of each image, (n, 2).
+        statuses: Statuses of quarantined images, to which unreadable ones are added.
+
+    Yields:
+        Window, member, first image, and predictions (m, K, h, w): of several images where they need no decoding and
+        have no padding, which may include quarantined ones.
+    """
     members: Sequence[SourceSpec | EnsembleMember] = spec.members or (spec,)
     decoders = [
         None
@@ -66,19 +80,24 @@ def iter_prediction_windows(
         buffer = buffers.get(f"predictions {slot}", (images, spec.classes, *area), array.dtype)
         return read_window(readers[member], array.chunks[0], window, buffer)
 
+    is_whole = (sizes == (spec.height, spec.width)).all(axis=1)
     windows = layout.windows(start, start + len(sizes), spec.height, spec.width)
     items = ((window, member) for window in windows for member in range(len(readers)))
     for (window, member), results in read_ahead(read, items):
         decoder = decoders[member]
         for first, last, stored in results:
-            for i in range(first, last):
-                if isinstance(stored, ImageStatus):
+            if isinstance(stored, ImageStatus):
+                for i in range(first, last):
                     record_status(statuses, i, stored)
-                elif i not in statuses:
-                    values = stored[i - first] if decoder is None else decoder.decode(stored[i - first], window)
-                    predictions = values[:, *valid_slices(window, sizes[i - start])]
-                    if predictions.size:
-                        yield window, member, i, predictions
+            elif decoder is None and is_whole[first - start : last - start].all():
+                yield window, member, first, stored
+            else:
+                for i in range(first, last):
+                    if i not in statuses:
+                        values = stored[i - first] if decoder is None else decoder.decode(stored[i - first], window)
+                        predictions = values[:, *valid_slices(window, sizes[i - start])]
+                        if predictions.size:
+                            yield window, member, i, predictions[np.newaxis]
 
 
 class WindowDecoder:

@@ -7,9 +7,11 @@ evidence a second time.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,8 @@ from masksift.core.specs import SourceSpec
 from masksift.engine.work_items import unpack_arrays
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.differences import Differences, Planes, find_differences, restore_planes
-from masksift.scoring.methods.base import CodeCounts, ImageEvidence, ImageSummary
+from masksift.scoring.kernels.pixel_statistics import CodeCounts
+from masksift.scoring.methods.base import ImageEvidence, ImageSummary
 from masksift.storage.compression import compress, decompress
 from masksift.storage.objects import ObjectDirectory
 
@@ -34,58 +37,53 @@ def score_input_name(fingerprint: str, source: int, start: int) -> str:
 
 @dataclass
 class ScoreInputBuilder:
-    """Collect the images of one chunk, of which the quarantined ones are left out."""
+    """Collect the images of one chunk, group by group."""
 
-    _numbers: list[int] = field(default_factory=list)
+    _firsts: list[int] = field(default_factory=list)
     _summaries: list[ImageSummary] = field(default_factory=list)
     _pixels: list[bytes] = field(default_factory=list)
 
-    def add(self, number: int, summary: ImageSummary, image: ImageEvidence) -> None:
-        """Add image ``number`` of the chunk."""
+    def add(self, first: int, summary: ImageSummary, images: ImageEvidence) -> None:
+        """Add the images of the chunk from ``first`` on."""
         planes = (
-            image.labels,
-            image.predicted_class,
-            image.self_confidence_codes,
-            image.predicted_confidence_codes,
+            images.labels,
+            images.predicted_class,
+            images.self_confidence_codes,
+            images.predicted_confidence_codes,
         )
         found = find_differences(planes)
         parts = [part.view(np.uint8) for part in (found.bits, *found.values)]
-        self._numbers.append(number)
+        self._firsts.append(first)
         self._summaries.append(summary)
         self._pixels.append(compress(np.concatenate(parts)))
 
     def pack(self) -> bytes:
         """Serialize the images."""
-        summaries = self._summaries
-        counts = [one.given_counts for one in summaries if one.given_counts is not None]
-        buffer = io.BytesIO()
+        every, buffer = ImageSummary.concatenate(self._summaries), io.BytesIO()
+        assert every.given_codes is not None
         np.savez(  # stored as they are: zlib would take longer than all else
             buffer,
             allow_pickle=False,
-            numbers=np.array(self._numbers, np.int64),
-            valid_pixels=np.array([one.valid_pixels for one in summaries], np.int64),
-            scores=np.array([list(one.scores.values()) for one in summaries], np.float64),
-            ignored=np.array([one.ignored for one in summaries], np.int64),
-            count_ends=np.cumsum([len(one.places) for one in counts], dtype=np.int64),
-            places=_encode_counts([one.places for one in counts]),
-            pixels=_encode_counts([one.pixels for one in counts]),
+            firsts=np.array(self._firsts, np.int64),
+            valid_pixels=every.valid_pixels,
+            scores=np.array(list(every.scores.values())).reshape(len(every.scores), len(every.valid_pixels)),
+            ignored=np.stack(every.ignored),
+            count_ends=every.given_codes.ends,
+            places=np.frombuffer(compress(every.given_codes.codes), np.uint8),
+            pixels=np.frombuffer(compress(every.given_codes.pixels), np.uint8),
             ends=np.cumsum([len(data) for data in self._pixels], dtype=np.int64),
             differences=np.frombuffer(b"".join(self._pixels), np.uint8),
         )
         return buffer.getvalue()
 
 
-def _encode_counts(counts: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint8]:
-    return np.frombuffer(compress(np.concatenate([np.empty(0, np.uint32), *counts])), np.uint8)
-
-
 @dataclass(frozen=True)
 class ScoreInputs:
-    """Images of one chunk, by number; quarantined images are absent."""
+    """Groups of images of one chunk, as first and last image + 1, with their summaries."""
 
-    summaries: Mapping[int, ImageSummary]
+    groups: Sequence[tuple[int, int, ImageSummary]]
     _spec: SourceSpec
-    _pixels: Mapping[int, NDArray[np.uint8]]
+    _pixels: Sequence[NDArray[np.uint8]]
 
     @classmethod
     def read(cls, directory: ObjectDirectory, name: str, spec: SourceSpec, scores: Sequence[str]) -> ScoreInputs:
@@ -114,34 +112,39 @@ class ScoreInputs:
                 "Run again with a new --out",
             ) from e
         directory.io_counters["bytes_read"] += len(data or b"")
-        places, pixels = (decompress(arrays[part], np.uint32) for part in ("places", "pixels"))
-        summaries, encoded = {}, {}
-        starts, count_starts = (np.append(0, arrays[ends][:-1]) for ends in ("ends", "count_ends"))
-        for row, number in enumerate(arrays["numbers"].tolist()):
-            counts = slice(count_starts[row], arrays["count_ends"][row])
-            summaries[number] = ImageSummary(
-                int(arrays["valid_pixels"][row]),
-                dict(zip(scores, arrays["scores"][row].tolist(), strict=True)),
-                CodeCounts(places[counts], pixels[counts]),
-                (arrays["ignored"][row, 0], arrays["ignored"][row, 1]),
+        codes, pixels = (decompress(arrays[part], np.uint32) for part in ("places", "pixels"))
+        counts, count_ends = len(arrays["valid_pixels"]), np.append(0, arrays["count_ends"])
+        groups = []
+        for first, stop in pairwise([*arrays["firsts"].tolist(), counts]):
+            part, held = slice(first, stop), slice(count_ends[first], count_ends[stop])
+            hidden, seen = arrays["ignored"][:, part]
+            summary = ImageSummary(
+                arrays["valid_pixels"][part],
+                dict(zip(scores, arrays["scores"][:, part], strict=True)),
+                CodeCounts(codes[held], pixels[held], count_ends[first + 1 : stop + 1] - count_ends[first]),
+                (hidden, seen),
             )
-            encoded[number] = arrays["differences"][starts[row] : arrays["ends"][row]]
-        return cls(summaries, spec, encoded)
+            groups.append((first, stop, summary))
+        starts = np.append(0, arrays["ends"][:-1])
+        encoded = [arrays["differences"][start:end] for start, end in zip(starts, arrays["ends"], strict=True)]
+        return cls(groups, spec, encoded)
 
     def predicted_class(self, number: int, labels: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
         """Return the predicted classes (H, W) of an image with these labels."""
-        shape, dtype = labels.shape, class_dtype(self._spec.classes)
-        given, predicted, own, best = (np.empty(shape, kind) for kind in (dtype, dtype, np.uint8, np.uint8))
-        self.restore(number, (given, predicted, own, best))
-        differs = given != predicted
-        return np.where(differs, predicted, labels)
+        group = next(i for i, (_, stop, _) in enumerate(self.groups) if number < stop)
+        given, predicted, *_ = (plane[number - self.groups[group][0]] for plane in self.restore(group))
+        return np.where(given != predicted, predicted, labels)
 
-    def restore(self, number: int, planes: Planes) -> None:
-        """Write labels, predicted classes and codes of an image into planes (H, W), 0 where both classes agree."""
-        decoded = decompress(self._pixels[number], np.uint8)
-        bytes_of_bits, class_bytes = -(-self._spec.pixels // 8), class_dtype(self._spec.classes).itemsize
-        count = (decoded.size - bytes_of_bits) // (2 * class_bytes + 2)
-        edges = np.cumsum([bytes_of_bits, count * class_bytes, count * class_bytes, count])
+    def restore(self, group: int) -> Planes:
+        """Return labels, predicted classes and codes of a group, (n, H, W), 0 where both classes agree."""
+        first, stop, _ = self.groups[group]
+        shape, dtype = (stop - first, self._spec.height, self._spec.width), class_dtype(self._spec.classes)
+        planes = (np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+        decoded = decompress(self._pixels[group], np.uint8)
+        bytes_of_bits = -(-math.prod(shape) // 8)
+        count = (decoded.size - bytes_of_bits) // (2 * dtype.itemsize + 2)
+        edges = np.cumsum([bytes_of_bits, count * dtype.itemsize, count * dtype.itemsize, count])
         bits, *classes, own, best = np.split(decoded, edges)
-        given, predicted = (np.require(part.view(class_dtype(self._spec.classes)), None, "A") for part in classes)
+        given, predicted = (np.require(part.view(dtype), None, "A") for part in classes)
         restore_planes(Differences(bits, (given, predicted, own, best)), planes)
+        return planes

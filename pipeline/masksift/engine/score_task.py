@@ -25,28 +25,28 @@ from masksift.engine.block_io import (
     window_to_slices,
 )
 from masksift.engine.quarantine import count_causes
-from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.score_inputs import ScoreInputs, score_input_name
+from masksift.engine.score_tables import ScoreTables
 from masksift.engine.work_items import (
     SCORE,
     BlockTask,
     HasIOCounters,
-    PairCounts,
     RunContext,
     finish_block,
     load_statuses,
     reused_result,
 )
-from masksift.scoring.image import EvidencePlanes, count_confident_pixels, count_low_bits
+from masksift.scoring.image import (
+    EvidencePlanes,
+    count_confident_pixels,
+    count_low_bits,
+    image_groups,
+)
 from masksift.scoring.kernels.condense import class_dtype
-from masksift.scoring.kernels.differences import Planes as ImagePlanes
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods.base import ImageEvidence, ImageSummary, ScoringInput, evidence_methods
-from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_image
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.arrow import table_from_rows
-from masksift.storage.tables.schemas import images_schema
 from masksift.storage.tables.segments import pack_table
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, PREDICTED_CLASS, EvidenceArrays
 from masksift.storage.zarr.per_image import image_ids, image_sizes
@@ -80,8 +80,8 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
     with BackgroundWriter(background=not scorer.masks.local) as writer:
         for start, stop, chunk in images.chunks():
             scorer.start_chunk(start, stop)
-            for index, image, summary in chunk:
-                scorer.score(index, image, summary)
+            for first, group, summary in chunk:
+                scorer.score(first, group, summary)
             writer.submit(scorer.mask_write())
     return scorer.finish(images.statuses, started, images)
 
@@ -92,10 +92,12 @@ class BlockScorer:
     def __init__(self, context: RunContext, thresholds: Thresholds, task: BlockTask) -> None:
         self.masks = context.issue_mask_arrays(task.spec)
         self._context, self._task, self._limits = context, task, thresholds.encode(task.encoding)
-        self._omissions = make_omission_rule(self._limits, context.methods)
-        self._pairs = np.zeros((2, task.spec.classes, task.spec.classes), np.int64)
-        self._rows = _image_fields(context, task)
-        self._regions = RegionTableBuilder(context.max_regions, task.spec.class_names)
+        self._facts = _image_facts(context, task)
+        self._sizes = np.stack([self._facts["height"], self._facts["width"]], axis=1)
+        class_names, columns = task.spec.class_names, context.path_columns
+        self._tables = ScoreTables(
+            context.methods, self._limits, context.min_area, context.max_regions, class_names, columns
+        )
         self._manifest = context.score_manifest()
         self._start, self._mask = 0, np.zeros((0, task.spec.height, task.spec.width), np.uint8)
 
@@ -109,26 +111,23 @@ class BlockScorer:
         spec = self._task.spec
         self._start, self._mask = start, np.zeros((stop - start, spec.height, spec.width), np.uint8)
 
-    def score(self, index: int, image: ImageEvidence, summary: ImageSummary | None) -> None:
-        """Score image ``index`` of the source, in the current chunk."""
-        context, row = self._context, self._rows[index - self._task.block.start]
+    def score(self, first: int, images: ImageEvidence, summary: ImageSummary | None) -> None:
+        """Score the next images, from number ``first`` of the source on, in the current chunk."""
+        stop = first + len(images.labels)
         scored = ScoringInput(
-            image.labels,
-            image.predicted_class,
-            image.self_confidence_codes,
-            image.predicted_confidence_codes,
-            image.classes,
-            image.encoding,
+            images.labels,
+            images.predicted_class,
+            images.self_confidence_codes,
+            images.predicted_confidence_codes,
+            images.classes,
+            images.encoding,
             self._limits,
-            context.flagging_rule,
-            self._mask[index - self._start],
+            self._context.flagging_rule,
+            self._mask[first - self._start : stop - self._start],
             summary,
         )
-        fields, size = dict(row), (row["height"], row["width"])
-        row |= score_image(scored, context.methods)
-        row |= self._regions.add(fields, find_image_regions(scored, size, context.min_area, self._omissions))
-        self._pairs[0] += scored.flagged_pairs
-        self._pairs[1] += scored.flagged_pairs > 0
+        block = self._task.block
+        self._tables.add(scored, self._sizes[first - block.start : stop - block.start])
 
     def mask_write(self) -> Callable[[], None]:
         """Return the call that writes the issue masks of the current chunk."""
@@ -145,14 +144,18 @@ class BlockScorer:
         Returns:
             Counters of the block.
         """
-        context, task, block = self._context, self._task, self._task.block
-        states = [{"status": status.status, "reason": status.reason} for status in statuses]
-        rows = [row | state for row, state in zip(self._rows, states, strict=True)]
-        images = table_from_rows(rows, images_schema([method.name for method in context.methods], context.path_columns))
+        task, block = self._task, self._task.block
+        images, regions = self._tables.finish(
+            self._facts
+            | {
+                "status": [status.status for status in statuses],
+                "reason": [status.reason for status in statuses],
+            }
+        )
         output = {
-            "pairs": PairCounts(*self._pairs).pack(),
+            "pairs": self._tables.pairs.pack(),
             "images": pack_table(images),
-            "regions": pack_table(self._regions.table(context.path_columns)),
+            "regions": pack_table(regions),
         }
         self._manifest.io_counters["bytes_written"] += sum(map(len, output.values()))
         return finish_block(
@@ -164,31 +167,26 @@ class BlockScorer:
             [status.status for status in statuses],
             (*users, self.masks),
             started,
-            count_causes(statuses, [row["image_id"] for row in self._rows], task.spec.index, block.start),
+            count_causes(statuses, self._facts["image_id"], task.spec.index, block.start),
         )
 
 
-def _image_fields(context: RunContext, task: BlockTask) -> list[dict[str, Any]]:
-    """Return the columns that identify each image of a block."""
+def _image_facts(context: RunContext, task: BlockTask) -> dict[str, Any]:
+    """Return the columns that identify the images of a block."""
     spec, block = task.spec, task.block
-    ids = image_ids(spec, block.start, block.stop, context.options)
-    sizes = image_sizes(spec, block.start, block.stop, context.options).clip(0, (spec.height, spec.width)).tolist()
-    return [
-        {
-            "image_id": image_id,
-            "source": spec.name,
-            "index": index,
-            **spec.partitions,
-            "height": height,
-            "width": width,
-        }
-        for index, (image_id, (height, width)) in enumerate(zip(ids, sizes, strict=True), block.start)
-    ]
+    sizes = image_sizes(spec, block.start, block.stop, context.options).clip(0, (spec.height, spec.width))
+    return {
+        "image_id": image_ids(spec, block.start, block.stop, context.options),
+        "source": [spec.name] * block.images,
+        "index": np.arange(block.start, block.stop),
+        **{name: [value] * block.images for name, value in spec.partitions.items()},
+        "height": sizes[:, 0],
+        "width": sizes[:, 1],
+    }
 
 
 ChunkImages = Iterator[tuple[int, ImageEvidence, ImageSummary | None]]
-"""Number in the source, evidence and summary of the images of a chunk that are not quarantined. Planes are valid until
-the next image."""
+"""First number in the source, evidence and summary of groups of images. All pixels of quarantined ones are ignored."""
 
 
 class _ScoreInputReader:
@@ -213,20 +211,13 @@ class _ScoreInputReader:
             name = score_input_name(self._context.fingerprint, spec.index, span[0])
             return ScoreInputs.read(self._directory, name, spec, names)
 
-        classes, codes, shape = class_dtype(spec.classes), self._task.encoding.codes_dtype, (spec.height, spec.width)
-        planes = (
-            np.empty(shape, classes),
-            np.empty(shape, classes),
-            np.empty(shape, codes),
-            np.empty(shape, codes),
-        )
         for (start, stop), inputs in read_ahead(read, self._task.layout.chunk_ranges(block.start, block.stop)):
-            yield start, stop, self._images(start, inputs, planes)
+            yield start, stop, self._images(start, inputs)
 
-    def _images(self, start: int, inputs: ScoreInputs, planes: ImagePlanes) -> ChunkImages:
-        for number, summary in inputs.summaries.items():
-            inputs.restore(number, planes)
-            yield start + number, ImageEvidence(*planes, self._task.spec.classes, self._task.encoding), summary
+    def _images(self, start: int, inputs: ScoreInputs) -> ChunkImages:
+        for number, (first, _, summary) in enumerate(inputs.groups):
+            planes = inputs.restore(number)
+            yield start + first, ImageEvidence(*planes, self._task.spec.classes, self._task.encoding), summary
 
 
 class _EvidenceReader:
@@ -249,8 +240,13 @@ class _EvidenceReader:
             yield start, start + len(labels), self._images(start, labels, planes)
 
     def _images(self, start: int, labels: Planes, planes: tuple[Planes, ...]) -> ChunkImages:
-        for index, given, (own, predicted, best) in self._scored(start, labels, planes):
-            yield index, ImageEvidence(given, predicted, own, best, self._task.spec.classes, self._task.encoding), None
+        spec, first = self._task.spec, start - self._task.block.start
+        statuses = self.statuses[first : first + len(labels)]
+        labels[[status.status != SCORED for status in statuses]] = np.iinfo(labels.dtype).max
+        for part in image_groups(len(labels), spec.pixels, spec.classes):
+            own, predicted, best = (plane[part] for plane in planes)
+            images = ImageEvidence(labels[part], predicted, own, best, spec.classes, self._task.encoding)
+            yield start + part.start, images, None
 
     def scored_images(self) -> Iterator[tuple[int, Planes, tuple[Planes, ...]]]:
         """Yield the number, the class indices (H, W) and the planes (H, W) of every image that is not quarantined."""

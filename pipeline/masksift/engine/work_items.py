@@ -351,7 +351,7 @@ def pack_condense_output(statistics: ClassStatistics, statuses: Sequence[ImageSt
     """Serialize the output of `condense_block` apart from the evidence."""
     return {
         "statistics": statistics.to_bytes(),
-        "statuses": json.dumps([asdict(status) for status in statuses]).encode(),
+        "statuses": json.dumps([vars(status) for status in statuses]).encode(),
     }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.core.specs import PREDICTION_DTYPES
-from masksift.scoring.arrays import detach, dtype_name, image_at, to_numpy
+from masksift.scoring.arrays import detach, dtype_name, image_at, is_on_device, to_numpy
 from masksift.scoring.kernels.decode import complete_binary
 
 MASKED = -1
@@ -60,6 +60,21 @@ class Images:
         image = image_at(self._arrays, i) if _shape(self._arrays) else self._arrays[i]
         return image_at(image, 0) if self._channel else image
 
+    def batch(self, start: int, stop: int) -> Any:
+        """Return images [start, stop) of one shape: an array (n, ...) in main memory, or n elsewhere."""
+        if _shape(self._arrays):
+            images = image_at(self._arrays, slice(start, stop))
+            if self._channel:
+                images = images.reshape(stop - start, *self.shape(start))
+        else:
+            images = [self[i] for i in range(start, stop)]
+            if any(is_on_device(image) for image in images):
+                return images
+            images = [to_numpy(image) for image in images]
+            masked = any(isinstance(image, np.ma.MaskedArray) for image in images)
+            images = np.ma.stack(images) if masked else np.stack(images)
+        return images if is_on_device(images) else to_numpy(images)
+
     def shape(self, i: int) -> tuple[int, ...]:
         """Return the shape of an image."""
         return self._shapes[i if len(self._shapes) > 1 else 0]
@@ -94,6 +109,10 @@ class BinaryImages(Images):
         image = read_predictions(super().__getitem__(i), self.name)
         return complete_binary(to_numpy(image).reshape(self.shape(i)[1:]), self._kind, self._scale)
 
+    def batch(self, start: int, stop: int) -> Any:
+        """Return images [start, stop), (n, 2, H, W)."""
+        return np.stack([self[i] for i in range(start, stop)])
+
     def shape(self, i: int) -> tuple[int, ...]:
         """Return the shape (2, H, W) of an image."""
         return 2, *super().shape(i)[-2:]
@@ -121,8 +140,20 @@ class LabelImages(Images):
 
     def read(self, i: int, ignore: Sequence[int]) -> tuple[NDArray[Any], tuple[int, ...]]:
         """Read one image, see `read_labels`."""
-        labels, ignored = read_labels(self[i], ignore)
-        return (np.where(labels == 255, labels.dtype.type(1), labels) if self._is_mask else labels), ignored
+        return self._convert(self[i], ignore)
+
+    def read_batch(
+        self, start: int, stop: int, ignore: Sequence[int]
+    ) -> Iterator[tuple[NDArray[Any], tuple[int, ...]]]:
+        """Yield images [start, stop) of one shape, (n, H, W): together, or one by one where some have masked pixels."""
+        labels = to_numpy(self.batch(start, stop))
+        step = 1 if np.any(np.ma.getmask(labels)) else stop - start  # masks change the ignore values of their image
+        for first in range(0, stop - start, step):
+            yield self._convert(labels[first : first + step], ignore)
+
+    def _convert(self, labels: Any, ignore: Sequence[int]) -> tuple[NDArray[Any], tuple[int, ...]]:
+        converted, ignored = read_labels(labels, ignore)
+        return (np.where(converted == 255, converted.dtype.type(1), converted) if self._is_mask else converted), ignored
 
 
 def prediction_members(pred_probs: Any, kind: str, scale: float | None) -> list[Images]:

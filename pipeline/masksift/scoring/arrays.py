@@ -48,8 +48,8 @@ def detach(value: Any) -> Any:
     return value.detach() if hasattr(value, "detach") else value
 
 
-def image_at(array: Any, i: int) -> Any:
-    """Return element ``i`` of the first axis."""
+def image_at(array: Any, i: int | slice) -> Any:
+    """Return element ``i`` of the first axis, or a slice."""
     return array[i, ...] if hasattr(array, "__array_namespace__") else array[i]  # the standard wants the ellipsis
 
 

@@ -1,9 +1,10 @@
-"""Validate and condense one image: labels and predictions to evidence, a status and class statistics."""
+"""Validate and condense images: labels and predictions to evidence, statuses and class statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,27 +13,39 @@ from numpy.typing import NDArray
 from masksift.core.advice import ALL_IGNORED_ADVICE, MAX_LISTED_LABELS, label_advice, probability_advice
 from masksift.core.specs import BINARY_MASK
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, BAD_PROBABILITIES, SCORED, ImageStatus
-from masksift.scoring.arrays import detach, is_on_device, to_numpy
+from masksift.scoring.arrays import detach, image_at, is_on_device, to_numpy
 from masksift.scoring.device import condense_on_device
 from masksift.scoring.kernels.condense import (
     BadPixel,
     CondenseConfig,
     CondensedWindow,
+    LatticeCounts,
     Remap,
     class_dtype,
     class_plane,
+    condense_whole_images,
     condense_window,
 )
 from masksift.scoring.kernels.ensemble import accumulate_member
-from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
-from masksift.scoring.methods.base import ImageEvidence
+from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least
+from masksift.scoring.methods.base import ImageEvidence, ImageSummary, Method, summarize
 from masksift.scoring.statistics.class_statistics import ClassStatistics
+
+GROUP_PIXELS, GROUP_PAIRS = 1 << 18, 1 << 18
+"""Images are counted and scored together up to this number of pixels, whose planes stay in the cache, and up to this
+number of counted class pairs, images times K x K."""
 
 _MAX_LISTED_VALUES = 8
 
 Members = Sequence[tuple[str, CondenseConfig]]
 """Name and settings of each member of an ensemble, in order; empty for a single prediction."""
+
+
+def image_groups(images: int, pixels: int, classes: int) -> Iterator[slice]:
+    """Yield the groups in which images of ``pixels`` pixels are counted and scored."""
+    step = max(1, min(GROUP_PIXELS // pixels, GROUP_PAIRS // classes**2))
+    for first in range(0, images, step):
+        yield slice(first, min(images, first + step))
 
 
 class LabelValidator:
@@ -84,22 +97,29 @@ class LabelValidator:
 
 @dataclass(frozen=True)
 class EvidencePlanes:
-    """Evidence of one image, (H, W) each: codes of self-confidence, predicted class, codes of its confidence."""
+    """Evidence of one image (H, W) or of images (n, H, W).
+
+    Codes of self-confidence, predicted class, codes of its confidence.
+    """
 
     self_confidence: NDArray[np.unsignedinteger]
     predicted_class: NDArray[np.unsignedinteger]
     predicted_confidence: NDArray[np.unsignedinteger]
 
     @classmethod
-    def empty(cls, height: int, width: int, config: CondenseConfig) -> EvidencePlanes:
+    def empty(cls, shape: tuple[int, ...], config: CondenseConfig) -> EvidencePlanes:
         """Return planes of zeros, which a quarantined image keeps."""
-        codes, shape = config.evidence.codes_dtype, (height, width)
+        codes = config.evidence.codes_dtype
         return cls(np.zeros(shape, codes), np.zeros(shape, class_dtype(config.classes)), np.zeros(shape, codes))
 
     @property
     def arrays(self) -> tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]:
         """The planes in the order of the fields."""
         return self.self_confidence, self.predicted_class, self.predicted_confidence
+
+    def __getitem__(self, images: int | slice) -> EvidencePlanes:
+        """Return views of one image or several."""
+        return EvidencePlanes(*(plane[images] for plane in self.arrays))
 
 
 class ImageCondenser:
@@ -121,11 +141,10 @@ class ImageCondenser:
             members: Members of an ensemble.
         """
         self._labels, self._planes, self._config, self._members = labels, planes, config, members
-        self._grid_labeled = np.zeros((config.classes, 256), np.int64)
-        self._grid_all = np.zeros((config.classes, 256), np.int64)
+        self._grid_labeled, self._grid_all = _no_lattice_counts(config)
         self._bad: tuple[int, int, int, BadPixel] | None = None
         self.evidence: ImageEvidence | None = None
-        """Labels, evidence and counts of the image after `finish`, if it is scored."""
+        """Labels, evidence and counts of the image, a batch of one, after `finish`, if it is scored."""
 
     def add_member_window(
         self, number: int, predictions: NDArray[Any], total: NDArray[np.float32], y0: int = 0, x0: int = 0
@@ -177,38 +196,135 @@ class ImageCondenser:
         self._grid_labeled += condensed.grid_labeled
         self._grid_all += condensed.grid_all
 
+    @property
+    def failure(self) -> ImageStatus | None:
+        """`bad_probabilities` with the first invalid pixel, or None if all are valid."""
+        if self._bad is None:
+            return None
+        member, y, x, bad = self._bad
+        name = f" of {self._members[member][0]}" if self._members else ""
+        values = ", ".join(f"{value:.6g}" for value in bad.values[:_MAX_LISTED_VALUES])
+        more = f", ... ({len(bad.values)} values)" if len(bad.values) > _MAX_LISTED_VALUES else ""
+        reason = f"pixel (y={y}, x={x}){name}: {bad.message}: [{values}{more}]"
+        failed = self._members[member][1] if self._members else self._config
+        advice = probability_advice(
+            bad.values.tolist(), failed.dtype, failed.prediction_kind, failed.scale, failed.sum_tolerance
+        )
+        return ImageStatus(BAD_PROBABILITIES, reason, advice)
+
+    @property
+    def lattice_counts(self) -> LatticeCounts:
+        """Counts of the lattice pixels so far."""
+        return self._grid_labeled, self._grid_all
+
     def finish(self) -> tuple[ImageStatus, ClassStatistics | None]:
         """Return the status and the statistics, None unless scored. Set the planes of an invalid image to 0."""
-        planes, config = self._planes, self._config
-        if self._bad is not None:
-            for plane in planes.arrays:
+        if (failure := self.failure) is not None:
+            for plane in self._planes.arrays:
                 plane[:] = 0
-            member, y, x, bad = self._bad
-            name = f" of {self._members[member][0]}" if self._members else ""
-            values = ", ".join(f"{value:.6g}" for value in bad.values[:_MAX_LISTED_VALUES])
-            more = f", ... ({len(bad.values)} values)" if len(bad.values) > _MAX_LISTED_VALUES else ""
-            reason = f"pixel (y={y}, x={x}){name}: {bad.message}: [{values}{more}]"
-            failed = self._members[member][1] if self._members else config
-            advice = probability_advice(
-                bad.values.tolist(), failed.dtype, failed.prediction_kind, failed.scale, failed.sum_tolerance
-            )
-            return ImageStatus(BAD_PROBABILITIES, reason, advice), None
-        evidence, predicted, confidence = config.evidence, planes.predicted_class, planes.predicted_confidence
-        counts = count_pixels(self._labels, predicted, planes.self_confidence, confidence, evidence, config.classes)
-        if counts.valid == 0:
-            return ImageStatus(ALL_IGNORED, "every pixel is ignored", ALL_IGNORED_ADVICE), None
-        ignored = confidence_by_class(self._labels, predicted, confidence, evidence, config.classes)
-        statistics = ClassStatistics.from_image(evidence, counts, self._grid_labeled, self._grid_all, *ignored)
-        self.evidence = ImageEvidence(
-            self._labels,
-            predicted,
-            planes.self_confidence,
-            confidence,
-            config.classes,
-            evidence,
-            counted=(counts, ignored),
+            return failure, None
+        planes = EvidencePlanes(*(plane[np.newaxis] for plane in self._planes.arrays))
+        evidence = make_evidence(self._labels[np.newaxis], planes, self._config)
+        if not evidence.valid_pixels[0]:
+            return _EVERY_PIXEL_IGNORED, None
+        self.evidence = evidence
+        return ImageStatus(SCORED), class_statistics(self._config, evidence, self.lattice_counts)
+
+
+_EVERY_PIXEL_IGNORED = ImageStatus(ALL_IGNORED, "every pixel is ignored", ALL_IGNORED_ADVICE)
+
+
+def make_evidence(labels: NDArray[np.unsignedinteger], planes: EvidencePlanes, config: CondenseConfig) -> ImageEvidence:
+    """Return the evidence (n, H, W) of condensed images; all pixels of a quarantined image are ignored."""
+    self_confidence, predicted, confidence = planes.arrays
+    return ImageEvidence(labels, predicted, self_confidence, confidence, config.classes, config.evidence)
+
+
+def class_statistics(config: CondenseConfig, images: ImageEvidence, lattice_counts: LatticeCounts) -> ClassStatistics:
+    """Return the statistics of the images that have valid pixels, whose lattice pixels are counted."""
+    ignored, total = (by_image[images.valid_pixels > 0].sum(axis=0) for by_image in images.ignored)
+    return ClassStatistics.from_counts(config.evidence, images.statistics, *lattice_counts, ignored, total)
+
+
+class ImagesCondenser:
+    """Condense images of one size: whole ones together, others window by window."""
+
+    def __init__(
+        self,
+        labels: NDArray[np.unsignedinteger],
+        planes: EvidencePlanes,
+        config: CondenseConfig,
+        members: Members = (),
+    ) -> None:
+        """Set up the images.
+
+        Args:
+            labels: Class planes (n, H, W).
+            planes: Output planes (n, H, W).
+            config: Settings of the prediction, or of the members' mean.
+            members: Members of an ensemble.
+        """
+        self._labels, self._planes, self._config, self._members = labels, planes, config, members
+        self._lattice_counts: LatticeCounts = _no_lattice_counts(config)
+        self._alone: dict[int, ImageCondenser] = {}
+
+    def image(self, i: int) -> ImageCondenser:
+        """Return what adds the windows of an image."""
+        if i not in self._alone:
+            self._alone[i] = ImageCondenser(self._labels[i], self._planes[i], self._config, self._members)
+        return self._alone[i]
+
+    def add_images(self, first: int, predictions: NDArray[Any], left_out: Container[int]) -> None:
+        """Add the whole predictions (m, K, H, W) of the images from ``first`` on, except those ``left_out``."""
+        images = slice(first, first + len(predictions))
+        state = np.array([i in left_out for i in range(images.start, images.stop)], np.uint8)
+        counts = condense_whole_images(
+            predictions, self._labels[images], self._config, self._planes[images].arrays, state
         )
-        return ImageStatus(SCORED), statistics
+        for total, more in zip(self._lattice_counts, counts, strict=True):
+            total += more
+        for i in np.flatnonzero(state == 2).tolist():
+            self.image(first + i).add_window(predictions[i])
+
+    def finish(
+        self, failed: Mapping[int, ImageStatus], consume: Callable[[slice, ImageEvidence, ClassStatistics], None]
+    ) -> list[ImageStatus]:
+        """Set the planes of images that are quarantined to 0, and hand over all images in groups.
+
+        Args:
+            failed: Statuses of images that were left out.
+            consume: Called with each group of images, their evidence and their statistics, while the planes are in the
+                cache. All pixels of quarantined images are ignored.
+
+        Returns:
+            Status of each image.
+        """
+        failed, config = dict(failed), self._config
+        for i, condenser in self._alone.items():
+            if i not in failed and (failure := condenser.failure) is not None:
+                failed[i] = failure
+            elif i not in failed:
+                for total, more in zip(self._lattice_counts, condenser.lattice_counts, strict=True):
+                    total += more
+        is_failed = np.zeros(len(self._labels), bool)
+        is_failed[list(failed)] = True
+        for plane in self._planes.arrays:
+            plane[is_failed] = 0
+        labels, lattice_counts, valid = ignoring_images(self._labels, is_failed), self._lattice_counts, list[int]()
+        for part in image_groups(len(labels), labels[0].size, config.classes):
+            evidence = make_evidence(labels[part], self._planes[part], config)
+            consume(part, evidence, class_statistics(config, evidence, lattice_counts))
+            lattice_counts = _no_lattice_counts(config)  # those of all groups are in the first
+            valid += evidence.valid_pixels.tolist()
+        scored = ImageStatus(SCORED)
+        statuses = [scored if pixels else _EVERY_PIXEL_IGNORED for pixels in valid]
+        for i, status in failed.items():
+            statuses[i] = status
+        return statuses
+
+
+def _no_lattice_counts(config: CondenseConfig) -> LatticeCounts:
+    return np.zeros((config.classes, 256), np.int64), np.zeros((config.classes, 256), np.int64)
 
 
 @dataclass(frozen=True)
@@ -219,6 +335,116 @@ class CondensedImage:
     planes: EvidencePlanes
     status: ImageStatus
     statistics: ClassStatistics | None
+
+
+@dataclass(frozen=True)
+class CondensedImages:
+    """n images of one size after condensing.
+
+    Attributes:
+        labels: Class planes (n, H, W).
+        planes: Evidence (n, H, W); zeros for an invalid image.
+        statuses: Status of each image.
+        statistics: Statistics of the scored images.
+        summary: Counts, and scores that use no thresholds.
+    """
+
+    labels: NDArray[np.unsignedinteger]
+    planes: EvidencePlanes
+    statuses: Sequence[ImageStatus]
+    statistics: ClassStatistics
+    summary: ImageSummary
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Mask (n,) of the images with scores."""
+        return self.summary.valid_pixels > 0
+
+    @property
+    def scored_labels(self) -> NDArray[np.unsignedinteger]:
+        """Class planes (n, H, W) in which every pixel of an image without scores is ignored."""
+        return ignoring_images(self.labels, ~self.scored)
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+
+def ignoring_images(labels: NDArray[np.unsignedinteger], images: NDArray[np.bool_]) -> NDArray[np.unsignedinteger]:
+    """Return class planes (n, H, W) in which every pixel of the masked images is ignored: a copy if there are any."""
+    if not images.any():
+        return labels
+    changed = labels.copy()
+    changed[images] = np.iinfo(labels.dtype).max
+    return changed
+
+
+def condense_images(
+    labels: NDArray[np.integer],
+    predictions: Sequence[Any],
+    config: CondenseConfig,
+    ignore: tuple[int, ...] = (),
+    members: Members = (),
+    methods: Sequence[Method] = (),
+) -> CondensedImages:
+    """Condense images of one size in memory.
+
+    Args:
+        labels: Labels (n, H, W).
+        predictions: Predictions (n, K, H, W), or n of (K, H, W): one such sequence, or one per member. Arrays of any
+            library; single ones on an accelerator are condensed there.
+        config: Settings of the prediction, or of the members' mean.
+        ignore: Label values that mark ignored pixels.
+        members: Members of an ensemble.
+        methods: Scores; those that use no thresholds are computed.
+
+    Returns:
+        The condensed images.
+    """
+    given, bad = class_plane(labels, config.classes, ignore)
+    planes, failed = EvidencePlanes.empty(given.shape, config), dict[int, ImageStatus]()
+    for i in [] if bad is None else np.flatnonzero(bad.any(axis=(1, 2))).tolist():
+        validator = LabelValidator(config.classes, ignore)
+        validator.to_class_indices(labels[i])
+        assert validator.status is not None
+        failed[i] = validator.status
+    condenser = ImagesCondenser(given, planes, config, members)
+    if not members and isinstance(predictions[0], np.ndarray):
+        condenser.add_images(0, predictions[0], failed)
+    else:
+        for i in range(len(given)):
+            if i not in failed:
+                alone = [image_at(member, i) for member in predictions]
+                _condense_alone(condenser.image(i), given[i], alone, config, members)
+    summaries, parts = list[ImageSummary](), list[ClassStatistics]()
+
+    def consume(_: slice, images: ImageEvidence, statistics: ClassStatistics) -> None:
+        summaries.append(summarize(images, methods))
+        parts.append(statistics)
+
+    statuses = condenser.finish(failed, consume)
+    total = reduce(ClassStatistics.merge, parts)
+    return CondensedImages(given, planes, statuses, total, ImageSummary.concatenate(summaries))
+
+
+def _condense_alone(
+    condenser: ImageCondenser,
+    labels: NDArray[np.unsignedinteger],
+    predictions: Sequence[Any],
+    config: CondenseConfig,
+    members: Members,
+) -> None:
+    """Condense an image, with one prediction (K, H, W) per member, in one window."""
+    if members:
+        mean = np.empty((config.classes, *labels.shape), np.float32)
+        for number, member in enumerate(predictions):
+            condenser.add_member_window(number, to_numpy(member), mean)
+    elif (
+        is_on_device(predictions[0])
+        and (condensed := condense_on_device(detach(predictions[0]), labels, config)) is not None
+    ):
+        condenser.add_condensed(condensed)
+    else:
+        condenser.add_window(to_numpy(predictions[0]))
 
 
 def condense_image(
@@ -241,25 +467,11 @@ def condense_image(
     Returns:
         The condensed image. Planes of an invalid image are zeros.
     """
-    validator = LabelValidator(config.classes, ignore)
-    plane = validator.to_class_indices(labels)
-    height, width = plane.shape
-    planes = EvidencePlanes.empty(height, width, config)
-    if validator.status is not None:
-        return CondensedImage(plane, planes, validator.status, None)
-    condenser = ImageCondenser(plane, planes, config, members)
-    if members:
-        mean = np.empty((config.classes, height, width), np.float32)
-        for number, member in enumerate(predictions):
-            condenser.add_member_window(number, to_numpy(member), mean)
-    elif (
-        is_on_device(predictions[0])
-        and (condensed := condense_on_device(detach(predictions[0]), plane, config)) is not None
-    ):
-        condenser.add_condensed(condensed)
-    else:
-        condenser.add_window(to_numpy(predictions[0]))
-    return CondensedImage(plane, planes, *condenser.finish())
+    found = condense_images(labels[np.newaxis], [[prediction] for prediction in predictions], config, ignore, members)
+    status = found.statuses[0]
+    return CondensedImage(
+        found.labels[0], found.planes[0], status, found.statistics if status.status == SCORED else None
+    )
 
 
 def count_confident_pixels(labels: NDArray[Any], planes: EvidencePlanes, limits: NDArray[np.int64]) -> int:

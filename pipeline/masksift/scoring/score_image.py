@@ -1,27 +1,35 @@
-"""Compute the scores and regions of one image from its evidence."""
+"""Compute the scores and regions of images from their evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from masksift.scoring.kernels.regions import OmissionRule, Regions, find_regions
 from masksift.scoring.methods.base import Method, ScoringInput
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 
-def score_image(image: ScoringInput, methods: Sequence[Method]) -> dict[str, Any]:
-    """Return the image's row of results: its scores, flagged pixels and the class pair with most of them."""
-    known = {} if image.summary is None else image.summary.scores
-    row: dict[str, Any] = {"valid_pixels": image.valid_pixels}
-    row |= {method.name: known[method.name] if method.name in known else method.score(image) for method in methods}
-    pairs = image.flagged_pairs
-    flagged = int(pairs.sum())
-    row["flagged_pixels"] = flagged
-    if flagged:
-        given, suggested = divmod(int(pairs.argmax()), image.classes)
-        row |= {"worst_given": given, "worst_suggested": suggested, "worst_pixels": int(pairs[given, suggested])}
-    return row
+def score_images(images: ScoringInput, methods: Sequence[Method]) -> dict[str, NDArray[Any]]:
+    """Return the results of images by column, masked arrays (n,): scores, flagged pixels, the pair with most of them.
+
+    An image without valid pixels has no results.
+    """
+    n, unscored = len(images.labels), images.valid_pixels == 0
+    known = {} if images.summary is None else images.summary.scores
+    columns: dict[str, NDArray[Any]] = {"valid_pixels": images.valid_pixels}
+    for method in methods:
+        columns[method.name] = known[method.name] if method.name in known else method.scores(images)
+    flat = images.flagged_pairs.reshape(n, -1)
+    flagged, worst = flat.sum(axis=1), flat.argmax(axis=1)
+    given, suggested = np.divmod(worst, images.classes)
+    pairs = {"worst_given": given, "worst_suggested": suggested, "worst_pixels": flat[np.arange(n), worst]}
+    columns |= {"flagged_pixels": flagged}
+    found = {name: np.ma.MaskedArray(column, unscored) for name, column in columns.items()}
+    return found | {name: np.ma.MaskedArray(column, flagged == 0) for name, column in pairs.items()}
 
 
 def make_omission_rule(codes: ThresholdCodes, methods: Sequence[Method]) -> OmissionRule | None:
@@ -32,18 +40,18 @@ def make_omission_rule(codes: ThresholdCodes, methods: Sequence[Method]) -> Omis
 
 
 def find_image_regions(
-    image: ScoringInput, size: tuple[int, int], least_area: int, omissions: OmissionRule | None
+    images: ScoringInput, sizes: NDArray[np.int64], least_area: int, omissions: OmissionRule | None
 ) -> Regions:
-    """Find the regions of an image within its own rows and columns, ``size``."""
+    """Find the regions of images, none of an image without valid pixels, within their rows and columns (n, 2)."""
     return find_regions(
-        image.labels,
-        image.predicted_class,
-        image.self_confidence_codes,
-        image.predicted_confidence_codes,
-        image.issue_mask,
-        image.encoding,
-        image.classes,
+        images.labels,
+        images.predicted_class,
+        images.self_confidence_codes,
+        images.predicted_confidence_codes,
+        images.issue_mask,
+        images.encoding,
+        images.classes,
         least_area=least_area,
         omissions=omissions,
-        size=size,
+        sizes=sizes * (images.valid_pixels > 0)[:, np.newaxis],
     )

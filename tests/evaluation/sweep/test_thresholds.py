@@ -92,5 +92,7 @@ def test_threshold_methods_are_those_whose_scores_depend_on_thresholds(name: str
         limits = ThresholdCodes(
             image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5)
         )
-        found |= {method_class(name)().score(replace(image, threshold_codes=limits, rule=rule)) for rule in RULES}
+        found |= {
+            float(method_class(name)().scores(replace(image, threshold_codes=limits, rule=rule))[0]) for rule in RULES
+        }
     assert (len(found) > 1) == (name in THRESHOLD_METHODS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from masksift.scoring.kernels.components import ComponentMeans, component_means
+from masksift.scoring.kernels.components import ComponentMeans
+from masksift.scoring.kernels.components import component_means as means_of_images
 from masksift.scoring.kernels.encoding import Encoding
 from reference import audit as reference
 
@@ -23,6 +25,13 @@ Plane = NDArray[np.unsignedinteger]
 Found = list[tuple[int, float]]
 
 some = settings(max_examples=100)
+
+
+def component_means(plane: Plane, labels: Plane, codes: Plane, *settings: Any) -> ComponentMeans:
+    """Means of one image, from planes (H, W), with its numbers as scalars."""
+    *settings, least_area = settings
+    found = means_of_images(plane[None], labels[None], codes[None], *settings, np.array([least_area]))
+    return ComponentMeans(*(values[0] for values in vars(found).values()))
 
 
 def mean_of(encoding: Encoding, codes: list[int]) -> float:
@@ -51,7 +60,7 @@ def means_of(found: Found, least_area: int) -> ComponentMeans:
     large = [mean for area, mean in found if area >= least_area]
     small = [mean for area, mean in found if area < least_area]
     parts = [(len(means), math.fsum(means), min(means, default=math.inf)) for means in (large, small)]
-    return ComponentMeans(*parts[0], *parts[1])
+    return ComponentMeans(*map(np.float64, (*parts[0], *parts[1])))
 
 
 def same(actual: ComponentMeans, expected: ComponentMeans) -> None:

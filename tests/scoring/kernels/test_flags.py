@@ -1,4 +1,4 @@
-"""Flags, and sums over the planes of one image for the scores, against NumPy and plain loops."""
+"""Flags, and sums over the planes of images for the scores, against NumPy and plain loops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.flags import count_reached, distribution, flag_pixels, softmin_sums
+from masksift.scoring.kernels.flags import count_reached, flag_pixels, softmin_sums
 from support.condensed import a_few
 from support.evidence_strategies import ENCODINGS, Evidence, evidence, limits_of
 
@@ -20,7 +20,7 @@ from support.evidence_strategies import ENCODINGS, Evidence, evidence, limits_of
 @given(drawn=evidence(), data=st.data())
 def test_flags_of_the_rank_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
-    found = flag_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.classes, cut)
+    found = flag_pixels(*drawn.batch("labels", "predicted", "s"), drawn.classes, cut)
     valid = drawn.labels < drawn.classes
     same_flags(found, drawn, valid & (drawn.labels != drawn.predicted) & (drawn.s.astype(np.int64) <= cut))
 
@@ -30,23 +30,11 @@ def test_flags_of_the_rank_rule_equal_numpy(drawn: Evidence, data: st.DataObject
 def test_count_reached_equals_plain_loops(drawn: Evidence, data: st.DataObject) -> None:
     tau = limits_of(drawn, data)
     expected = sum(s >= tau[label] for label, _, s, _ in drawn.pixels())
-    assert count_reached(drawn.labels, drawn.s, tau) == expected
-
-
-@a_few
-@given(drawn=evidence())
-def test_distribution_holds_the_codes_that_occur(drawn: Evidence) -> None:
-    if drawn.encoding.dtype == "float32":
-        return
-    codes = np.array([s for _, _, s, _ in drawn.pixels()], np.int64)
-    present, expected = np.unique(codes, return_counts=True)
-    values, times = distribution(np.bincount(codes, minlength=drawn.encoding.bins), drawn.encoding)
-    np.testing.assert_array_equal(values, drawn.encoding.values(present))
-    np.testing.assert_array_equal(times, expected)
+    assert count_reached(*drawn.batch("labels", "s"), tau) == expected
 
 
 def same_flags(found: tuple[Any, Any], drawn: Evidence, expected: NDArray[np.bool_]) -> None:
-    mask, flagged = found
+    (mask,), (flagged,) = found
     np.testing.assert_array_equal(mask, expected)
     pairs = np.zeros_like(flagged)
     np.add.at(pairs, (drawn.labels[expected], drawn.predicted[expected]), 1)
@@ -66,8 +54,8 @@ def test_flags_of_many_tiles_equal_numpy(encoding: Encoding, size: int) -> None:
     drawn = Evidence(5, encoding, *(plane[np.newaxis] for plane in (labels, predicted, s, s)))
     tau = np.array([0, encoding.top // 2, 0, 0, encoding.top + 1])
     cut = encoding.top // 3
-    assert count_reached(drawn.labels, drawn.s, tau) == np.sum(s[valid] >= tau[labels[valid]])
-    found = flag_pixels(drawn.labels, drawn.predicted, drawn.s, 5, cut)
+    assert count_reached(*drawn.batch("labels", "s"), tau) == np.sum(s[valid] >= tau[labels[valid]])
+    found = flag_pixels(*drawn.batch("labels", "predicted", "s"), 5, cut)
     same_flags(found, drawn, (valid & (labels != predicted) & (s <= cut))[np.newaxis])
 
 
@@ -75,8 +63,8 @@ def test_flags_of_many_tiles_equal_numpy(encoding: Encoding, size: int) -> None:
 @given(drawn=evidence(), data=st.data())
 def test_flags_of_the_confident_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     limits = limits_of(drawn, data)
-    mask = np.full(drawn.labels.shape, 7, np.uint8)
-    found = flag_pixels(drawn.labels, drawn.predicted, drawn.s, drawn.classes, 0, (drawn.m, limits), mask)
+    mask = np.full((1, *drawn.labels.shape), 7, np.uint8)
+    found = flag_pixels(*drawn.batch("labels", "predicted", "s"), drawn.classes, 0, (drawn.m[np.newaxis], limits), mask)
     assert found[0] is mask
     other = (drawn.labels < drawn.classes) & (drawn.labels != drawn.predicted)
     confident = other & (drawn.m >= limits[drawn.predicted])
@@ -89,8 +77,9 @@ def test_softmin_sums_equal_numpy(drawn: Evidence, temperature: float) -> None:
     valid = drawn.labels < drawn.classes
     s = drawn.encoding.values(drawn.s)
     least = float(s[valid].min()) if valid.any() else 0.0
-    weighted, weights = softmin_sums(drawn.labels.reshape(-1), s.reshape(-1), drawn.classes, least, temperature)
+    weighted, weights = np.empty(1), np.empty(1)
+    softmin_sums(drawn.labels.reshape(1, -1), s.reshape(1, -1), drawn.classes, temperature, weighted, weights)
     with np.errstate(over="ignore", under="ignore"):
         w = np.exp((least - s[valid]) / temperature)
-    assert weights == pytest.approx(w.sum(), rel=1e-14)
-    assert weighted == pytest.approx((s[valid] * w).sum(), rel=1e-14)
+    assert weights[0] == pytest.approx(w.sum(), rel=1e-14)
+    assert weighted[0] == pytest.approx((s[valid] * w).sum(), rel=1e-14)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.ignored_pixels import ROW_STEP, confidence_by_class
+from masksift.scoring.kernels.ignored_pixels import ROW_STEP
+from masksift.scoring.kernels.ignored_pixels import confidence_by_class as confidence_of_images
 from support.condensed import a_few
 
 ENCODINGS = (Encoding("uint8", 1 / 255), Encoding("uint16", 1 / 65535), Encoding("float16"), Encoding("float32"))
+
+
+def confidence_by_class(*arguments: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sums (K,) of one image, from planes (H, W)."""
+    *planes, encoding, classes = arguments
+    hidden, seen = confidence_of_images(*(plane[np.newaxis] for plane in planes), encoding, classes)
+    return hidden[0], seen[0]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda encoding: encoding.dtype)

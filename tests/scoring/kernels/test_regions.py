@@ -42,6 +42,14 @@ def decode(found: Regions, i: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return np.pad(flat, (0, shape[0] * shape[1] - len(flat))).reshape(shape[::-1]).T
 
 
+def find_in_image(*planes_and_settings: Any, size: tuple[int, int] | None = None, **options: Any) -> Regions:
+    """Find the regions of one image, from planes (H, W)."""
+    *planes, encoding, classes = planes_and_settings
+    sizes = None if size is None else np.array([size])
+    batch = [plane[np.newaxis] for plane in planes]
+    return find_regions(*batch, encoding, classes, sizes=sizes, **options)  # type: ignore[arg-type]
+
+
 def same(one: Regions, other: Regions) -> None:
     """Check that two tables of regions are bit-identical."""
     for left, right in zip(astuple(one), astuple(other), strict=True):
@@ -69,7 +77,7 @@ class Drawn:
         self.mask = (draw(hnp.arrays(bool, shape)) & (self.labels != self.predicted) & ~ignored).astype(np.uint8)
 
     def find(self, **options: Any) -> Regions:
-        return find_regions(
+        return find_in_image(
             self.labels, self.predicted, self.own, self.confident, self.mask, self.encoding, self.classes, **options
         )
 
@@ -203,7 +211,7 @@ def test_regions_of_a_large_noisy_plane_are_the_same_for_any_capacity(
     suspicious = OmissionRule.from_thresholds(BYTES, np.full(3, 100), np.full(3, 0.25))
 
     def find() -> Regions:
-        return find_regions(labels, predicted, *codes, mask, BYTES, 3, least_area=4, omissions=suspicious)
+        return find_in_image(labels, predicted, *codes, mask, BYTES, 3, least_area=4, omissions=suspicious)
 
     whole = find()
     monkeypatch.setattr(regions, "CAPACITY", room)
@@ -218,7 +226,7 @@ def flagged(drawing: list[str]) -> tuple[Regions, NDArray[np.bool_]]:
     """Find the regions of a drawing, whose marks are flagged pixels of class 0 predicted as 1."""
     mask = np.array([[sign == "#" for sign in row] for row in drawing])
     zeros = np.zeros(mask.shape, np.uint8)
-    found = find_regions(zeros, zeros + np.uint8(1), zeros, zeros + np.uint8(255), mask.astype(np.uint8), BYTES, 2)
+    found = find_in_image(zeros, zeros + np.uint8(1), zeros, zeros + np.uint8(255), mask.astype(np.uint8), BYTES, 2)
     return found, mask
 
 
@@ -260,7 +268,7 @@ def test_regions_with_one_box_are_ordered_by_first_pixel() -> None:
     mask = np.ones((2, 2), np.uint8)
     labels, predicted = np.array([[0, 0], [0, 0]], np.uint8), np.array([[2, 1], [1, 2]], np.uint8)
     zeros = np.zeros((2, 2), np.uint8)
-    found = find_regions(labels, predicted, zeros, zeros, mask, BYTES, 3)
+    found = find_in_image(labels, predicted, zeros, zeros, mask, BYTES, 3)
     assert found.suggested.tolist() == [2, 1]
     assert found.box.tolist() == [[0, 0, 2, 2]] * 2
 
@@ -272,19 +280,19 @@ def test_ignored_border_of_two_pixels_does_not_count() -> None:
         OmissionRule.from_thresholds(BYTES, np.full(2, 200), np.full(2, 0.2)),
     )
     labels[:, 2:4] = 255
-    assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious))
+    assert not len(find_in_image(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious))
     labels[:, 2:5] = 255
-    found = find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious)
+    found = find_in_image(labels, zeros, zeros, confident, zeros, BYTES, 2, omissions=suspicious)
     assert found.box.tolist() == [[0, 3, 6, 4]]
     assert found.given.tolist() == [2], "no class is given"
     assert found.evidence.tolist() == pytest.approx([6 * (0.8 - 0.2)])
-    assert not len(find_regions(labels, zeros, zeros, confident, zeros, BYTES, 2)), "omissions are optional"
+    assert not len(find_in_image(labels, zeros, zeros, confident, zeros, BYTES, 2)), "omissions are optional"
 
 
 def test_usual_share_of_ignored_pixels_is_no_evidence() -> None:
     labels, zeros = np.full((3, 4), 255, np.uint8), np.zeros((3, 4), np.uint8)
     suspicious = OmissionRule.from_thresholds(BYTES, np.array([1]), np.array([1.0]))
-    found = find_regions(labels, zeros, zeros, np.full((3, 4), 255, np.uint8), zeros, BYTES, 1, omissions=suspicious)
+    found = find_in_image(labels, zeros, zeros, np.full((3, 4), 255, np.uint8), zeros, BYTES, 1, omissions=suspicious)
     assert (found.area.tolist(), found.evidence.tolist()) == ([12], [0.0])
 
 
@@ -310,7 +318,7 @@ def test_sums_beyond_float64_integers_are_exact(monkeypatch: pytest.MonkeyPatch)
     labels, predicted, mask = np.zeros(shape, np.uint8), np.ones(shape, np.uint8), np.ones(shape, np.uint8)
     confident = encoding.codes(np.full(shape, np.nextafter(np.float32(1), np.float32(0))))
     own = np.zeros(shape, np.uint32)
-    found = find_regions(labels, predicted, own, confident, mask, encoding, 2)
+    found = find_in_image(labels, predicted, own, confident, mask, encoding, 2)
     assert found.evidence[0] == (1 << 22) * (1 - 2**-24)
     monkeypatch.setattr(regions, "CAPACITY", 1 << 12)
-    same(find_regions(labels, predicted, own, confident, mask, encoding, 2), found)
+    same(find_in_image(labels, predicted, own, confident, mask, encoding, 2), found)

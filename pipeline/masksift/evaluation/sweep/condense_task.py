@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import BufferPool, open_labels
-from masksift.engine.condense_task import CountedImage, condense_chunk
+from masksift.engine.condense_task import CountedImages, condense_chunk
 from masksift.engine.prediction_io import prefetch_block
 from masksift.engine.work_items import CONDENSE, finish_block, load_output, pack_arrays, reused_result
 from masksift.evaluation.simulate.error_types import apply_error
@@ -41,7 +41,7 @@ def condense_block(context: SweepContext, sweep_task: SweepTask) -> TaskResult:
     sums: dict[Bucket, ClassStatistics] = {(CLEAN, 0): ClassStatistics.empty(config)}
     statuses: list[str] = []
 
-    def add(index: int, images: Mapping[str, CountedImage]) -> None:
+    def add(index: int, images: Mapping[str, CountedImages]) -> None:
         found = {name: statistics for name, (_, statistics) in images.items()}
         for bucket, statistics in variants.by_bucket(index - block.start, found).items():
             sums[bucket] = sums[bucket].merge(statistics) if bucket in sums else statistics

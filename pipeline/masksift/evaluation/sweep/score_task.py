@@ -67,10 +67,10 @@ def score_block(
     def scoring_input(image: _SweepImage, variant: Variant, thresholds: ThresholdCodes) -> ScoringInput:
         labels, self_confidence = variant
         return ScoringInput(
-            labels,
-            image.predicted,
-            self_confidence,
-            image.confidence,
+            labels[np.newaxis],
+            image.predicted[np.newaxis],
+            self_confidence[np.newaxis],
+            image.confidence[np.newaxis],
             task.spec.classes,
             task.encoding,
             thresholds,
@@ -81,10 +81,10 @@ def score_block(
         for number, name in enumerate(context.variants if image_methods else ()):
             if name in image.variants:
                 scored = scoring_input(image, image.variants[name], codes[0, 0])
-                by_variant[number, image.number] = [method.score(scored) for method in image_methods]
+                by_variant[number, image.number] = [method.scores(scored)[0] for method in image_methods]
         for row, share in np.ndindex(settings if threshold_methods else (0, 0)):
             scored = scoring_input(image, image.variant(context, row, share), codes[row, share])
-            by_setting[row, share, image.number] = [method.score(scored) for method in threshold_methods]
+            by_setting[row, share, image.number] = [method.scores(scored)[0] for method in threshold_methods]
     arrays = {"scored": evidence.scored, "changed": evidence.changed}
     statuses = [SCORED] * int(evidence.scored.sum())
     output = {"scores": pack_arrays(**arrays, by_variant=by_variant, by_setting=by_setting)}

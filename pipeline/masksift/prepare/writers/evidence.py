@@ -161,6 +161,13 @@ class EvidenceWriter(SourceWriter):
         self._add_condensed(image, arrays)
         self._next += 1
 
+    def add_statistics(self, statistics: ClassStatistics) -> None:
+        """Add statistics to the present block, those of images that `write_condensed` gets without any.
+
+        Only the sum over all blocks of a source is used.
+        """
+        self._statistics = self._statistics.merge(statistics)
+
     def _add_condensed(self, image: CondensedImage, arrays: Mapping[str, Any]) -> None:
         spec, size = self._spec, image.labels.shape
         padding = ((0, spec.height - size[0]), (0, spec.width - size[1]))

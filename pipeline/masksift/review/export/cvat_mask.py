@@ -86,10 +86,10 @@ def object_ids(class_ids: NDArray[np.unsignedinteger]) -> Pixels | None:
         Object ids (H, W) from 1 on: 8-connected components of one class, or classes if there are more than 255
         components. None for more than 255 classes.
     """
-    codes = np.zeros(class_ids.shape, np.uint8)
-    labeled = (class_ids > 0).astype(np.uint8)
+    given = class_ids[np.newaxis]
+    codes, labeled = np.zeros(given.shape, np.uint8), (given > 0).astype(np.uint8)
     regions = find_regions(
-        class_ids, np.zeros_like(class_ids), codes, codes, labeled, Encoding("uint8", 1 / 255), int(class_ids.max()) + 1
+        given, np.zeros_like(given), codes, codes, labeled, Encoding("uint8", 1 / 255), int(class_ids.max()) + 1
     )
     if len(regions) <= MAX_OBJECTS:
         boxes: list[Box] = [(y0, x0, y1, x1) for y0, x0, y1, x1 in regions.box.tolist()]

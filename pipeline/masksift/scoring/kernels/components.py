@@ -23,17 +23,17 @@ _CLASS, _FIRST, _BEHIND = range(3)
 
 @dataclass(frozen=True)
 class ComponentMeans:
-    """Large and small components of one plane: their number, and the sum and minimum of their mean self-confidences.
+    """Large and small components of n planes: their numbers, and sums and minima of their mean self-confidences.
 
-    A minimum without components is infinity.
+    All are (n,) float64. A minimum without components is infinity.
     """
 
-    large: int
-    large_sum: float
-    large_least: float
-    small: int
-    small_sum: float
-    small_least: float
+    large: NDArray[np.float64]
+    large_sum: NDArray[np.float64]
+    large_least: NDArray[np.float64]
+    small: NDArray[np.float64]
+    small_sum: NDArray[np.float64]
+    small_least: NDArray[np.float64]
 
 
 @inner
@@ -122,9 +122,9 @@ def _join(runs, found, nodes, above, above_found, above_nodes, parents, count):
     return count, united
 
 
-@kernel
-def _means(plane, labels, codes, mode, classes, least_area, unit, row, table, sums, large, small):
-    """Add [count, sum of means, minimum mean] of the components to ``large`` and ``small``.
+@inner
+def _add_plane(plane, labels, codes, mode, classes, least_area, unit, row, table, sums, large, small):
+    """Add [count, sum of means, minimum mean] of the components of one plane to ``large`` and ``small`` (3,).
 
     Scratch, of which arrays of two hold a row and the row above in turn: ``row`` and ``table`` (`_scratch`), and
     ``sums`` (2, 2 W) of the dtype of the sums.
@@ -179,6 +179,26 @@ def _means(plane, labels, codes, mode, classes, least_area, unit, row, table, su
         above_found = found
 
 
+@kernel
+def _means(planes, labels, codes, mode, classes, least_areas, unit, row, table, sums, large, small):
+    """Add the components of each plane to ``large`` and ``small`` (n, 3), see `_add_plane`."""
+    for i in range(len(planes)):
+        _add_plane(
+            planes[i],
+            labels[i],
+            codes[i],
+            mode,
+            classes,
+            least_areas[i],
+            unit,
+            row,
+            table,
+            sums,
+            large[i],
+            small[i],
+        )
+
+
 def _scratch(width: int, classes_dtype: np.dtype[Any], sums_dtype: type) -> tuple[tuple[NDArray[Any], ...], ...]:
     """Return undefined arrays for one row, and for the runs of a row and their components."""
     begins = np.zeros((width + 7) // 8 * 8, np.uint8)
@@ -189,36 +209,34 @@ def _scratch(width: int, classes_dtype: np.dtype[Any], sums_dtype: type) -> tupl
 
 
 def component_means(
-    plane: NDArray[np.unsignedinteger],
+    planes: NDArray[np.unsignedinteger],
     labels: NDArray[np.unsignedinteger],
     self_confidence: NDArray[np.unsignedinteger],
     encoding: Encoding,
     classes: int,
-    least_area: int,
+    least_areas: NDArray[np.int64],
 ) -> ComponentMeans:
-    """Compute the mean self-confidences of the 8-connected components of a class plane.
+    """Compute the mean self-confidences of the 8-connected components of class planes.
 
     Sums of codes are exact below 2^53 units, except for float32, which is summed in float64 row by row.
 
     Args:
-        plane: Classes (H, W) whose components are found.
-        labels: Class plane (H, W); ignored pixels, the dtype's maximum, belong to no component.
-        self_confidence: Codes (H, W).
+        planes: Classes (n, H, W) whose components are found.
+        labels: Class planes (n, H, W); ignored pixels, the dtype's maximum, belong to no component.
+        self_confidence: Codes (n, H, W).
         encoding: Encoding of the codes.
         classes: Number of classes.
-        least_area: Smallest large component in pixels.
+        least_areas: Smallest large component in pixels, (n,).
 
     Returns:
         Statistics of the component means.
     """
-    plane, labels, codes = (np.ascontiguousarray(array) for array in (plane, labels, self_confidence))
+    planes, labels, codes = (np.ascontiguousarray(array) for array in (planes, labels, self_confidence))
     single = encoding.dtype == "float32"
     codes, unit = (codes.view(np.float32), 1.0) if single else (codes, float(encoding.unit))
-    large, small = np.array([0.0, 0.0, np.inf]), np.array([0.0, 0.0, np.inf])
-    width, dtype = plane.shape[1], np.float64 if single else np.int64
-    row, table = _scratch(width, plane.dtype, dtype)
+    large, small = (np.tile([0.0, 0.0, np.inf], (len(planes), 1)) for _ in range(2))
+    width, dtype = planes.shape[2], np.float64 if single else np.int64
+    row, table = _scratch(width, planes.dtype, dtype)
     sums = np.empty((2, 2 * width), dtype)
-    _means(plane, labels, codes, sum_mode(encoding), classes, least_area, unit, row, table, sums, large, small)
-    return ComponentMeans(
-        int(large[0]), float(large[1]), float(large[2]), int(small[0]), float(small[1]), float(small[2])
-    )
+    _means(planes, labels, codes, sum_mode(encoding), classes, least_areas, unit, row, table, sums, large, small)
+    return ComponentMeans(*large.T, *small.T)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from masksift.core.limits import RANGE_TOLERANCE
 from masksift.scoring.kernels.condense_loops import (
-    CONDENSE_LOOPS,
     DOUBLE,
     HALF,
     INTEGER,
@@ -21,8 +20,10 @@ from masksift.scoring.kernels.condense_loops import (
     map_byte_labels,
     map_labels,
     softmax,
+    softmax_scratch,
 )
 from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.image_loops import IMAGE_LOOPS, softmax_images
 
 _STRIP_PIXELS = 1 << 15
 """Pixels of logits that become probabilities at a time: few enough to stay in the cache until they are condensed."""
@@ -33,7 +34,7 @@ _NARROW = ("uint8", "uint16", "float16")
 
 def is_compiled() -> bool:
     """Return whether a process of this machine has begun to compile the kernels of this version."""
-    return any(loop._cache.was_used for loop in CONDENSE_LOOPS.values())
+    return any(loop._cache.was_used for loop in IMAGE_LOOPS.values())
 
 
 def class_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
@@ -187,7 +188,10 @@ class BadPixel:
 
 
 PlaneBuffers = tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]
-"""Output planes of a window in the order of `CondensedWindow`, C-contiguous."""
+"""Output planes in the order of `CondensedWindow`, C-contiguous."""
+
+LatticeCounts = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Histograms (K, 256) of the lattice pixels: of p_k of those labeled k, and of all valid ones."""
 
 
 @dataclass
@@ -330,53 +334,114 @@ def _run_loop(
     out: PlaneBuffers | None = None,
 ) -> CondensedWindow | None:
     """Condense (K, P) values, or return None if a code or a sum is beyond the limits."""
+    if out is None:
+        codes, shape = config.evidence.codes_dtype, labels.shape
+        out = (np.empty(shape, codes), np.empty(shape, class_dtype(config.classes)), np.empty(shape, codes))
+    own, predicted, confidence = (plane[np.newaxis] for plane in out)
+    state = np.zeros(1, np.uint8)
+    counts = _run_loops(
+        flat[np.newaxis], labels[np.newaxis], config, limits, (y0, x0), (own, predicted, confidence), state
+    )
+    return None if state[0] else CondensedWindow(*out, *counts)
+
+
+def _run_loops(
+    flat: NDArray[np.generic],
+    labels: NDArray[np.unsignedinteger],
+    config: CondenseConfig,
+    limits: tuple[np.generic, np.generic, np.generic, np.generic],
+    corner: tuple[int, int],
+    out: PlaneBuffers,
+    state: NDArray[np.uint8],
+) -> LatticeCounts:
+    """Condense (n, K, P) values to planes (n, h, w), and set ``state`` where a code or a sum is beyond the limits."""
     top, zero, low, high = limits
-    shape, pixels = labels.shape, labels.size
+    images, _, width = labels.shape
+    pixels = flat.shape[2]
     tile = min(pixels, TILE_PIXELS)
-    labeled = np.zeros((config.classes, 256), np.uint32)
-    every = np.zeros((-(-config.classes // 4) * 4, 256), np.uint32)
+    padded = -(-config.classes // 4) * 4
+    labeled, every = (np.zeros((2, rows, 256), np.uint32) for rows in (config.classes, padded))
     double = config.values_dtype == np.float64  # the loop does not round it to the evidence's precision
-    if out is None or double:
-        stored = config.codes_dtype if double else config.evidence.codes_dtype
-        out = (np.empty(pixels, stored), np.empty(pixels, class_dtype(config.classes)), np.empty(pixels, stored))
-    self_confidence, predicted, confidence = (plane.reshape(-1) for plane in out)
-    suspicious = CONDENSE_LOOPS[_MODES.get(str(config.values_dtype), INTEGER)](
+    self_confidence, predicted, confidence = (plane.reshape(images, pixels) for plane in out)
+    if double:
+        own, best = (np.empty((images, pixels), config.codes_dtype) for _ in range(2))
+    else:
+        own, best = self_confidence, confidence
+    IMAGE_LOOPS[_MODES.get(str(config.values_dtype), INTEGER)](
         flat.view(config.codes_dtype),
-        labels.reshape(-1),
+        labels.reshape(images, pixels),
+        state,
         top,
         low,
         high,
         config.greatest,
-        shape[1],
+        width,
         config.lattice,
-        y0,
-        x0,
+        *corner,
         *config.bins,
-        self_confidence,
+        own,
         predicted,
-        confidence,
+        best,
         np.empty(tile, zero.dtype),
         np.empty(tile, max(config.codes_dtype, predicted.dtype, key=lambda dtype: dtype.itemsize)),
         np.empty(tile, config.codes_dtype),
         np.empty(tile, config.codes_dtype),
         np.empty(tile, np.uint32),
-        labeled,
-        every,
+        labeled[0],
+        every[0],
+        labeled[1],
+        every[1],
     )
-    if suspicious:
-        return None
     if double:
-        self_confidence, confidence = (
-            plane.view(np.float64).astype(config.evidence.dtype).view(config.evidence.codes_dtype)
-            for plane in (self_confidence, confidence)
-        )
-    return CondensedWindow(
-        self_confidence.reshape(shape),
-        predicted.reshape(shape),
-        confidence.reshape(shape),
-        labeled.astype(np.int64),
-        every[: config.classes].astype(np.int64),
-    )
+        with np.errstate(all="ignore"):  # undefined numbers of images that failed
+            for wide, plane in ((own, self_confidence), (best, confidence)):
+                plane[...] = wide.view(np.float64).astype(config.evidence.dtype).view(config.evidence.codes_dtype)
+    return labeled[1].astype(np.int64), every[1, : config.classes].astype(np.int64)
+
+
+def condense_whole_images(
+    predictions: NDArray[np.generic],
+    labels: NDArray[np.unsignedinteger],
+    config: CondenseConfig,
+    out: PlaneBuffers,
+    state: NDArray[np.uint8],
+) -> LatticeCounts:
+    """Condense whole images, as `condense_window` does one.
+
+    Args:
+        predictions: Predictions (n, K, H, W) of ``config.dtype``.
+        labels: Class planes (n, H, W), C-contiguous.
+        config: Settings of the source.
+        out: Output planes (n, H, W).
+        state: Images to leave out hold 1, others 0, (n,). Set to 2 for an image that `condense_window` must check, or
+            must divide into strips; its planes are undefined, and it is not counted.
+
+    Returns:
+        The counts of all images that are condensed.
+    """
+    images, height, width = labels.shape
+    counts = (np.zeros((config.classes, 256), np.int64), np.zeros((config.classes, 256), np.int64))
+    flat = np.ascontiguousarray(_to_native_order(predictions)).reshape(images, config.classes, height * width)
+    is_logits = config.prediction_kind == "logits"
+    if is_logits and height * width > _STRIP_PIXELS:
+        state[state == 0] = 2
+        return counts
+    step = max(1, _STRIP_PIXELS // (height * width)) if is_logits else images
+    for first in range(0, images, step):
+        part = slice(first, first + step)
+        failed, values = (state[part] != 0).astype(np.uint8), flat[part]
+        if is_logits:
+            with np.errstate(over="ignore"):  # softmax rejects the infinity that a large float64 becomes
+                logits = values.astype(np.float32, copy=False)
+            values = np.empty(logits.shape, np.float32)
+            softmax_images(logits, failed, values, *softmax_scratch())
+        planes = (out[0][part], out[1][part], out[2][part])
+        for total, more in zip(
+            counts, _run_loops(values, labels[part], config, config.limits(), (0, 0), planes, failed), strict=True
+        ):
+            total += more
+        state[part][(failed != 0) & (state[part] == 0)] = 2
+    return counts
 
 
 def _find_bad_pixel(flat: NDArray[np.generic], width: int, config: CondenseConfig) -> BadPixel | None:

@@ -300,7 +300,7 @@ def _divide_row(row, total):
 
 
 @kernel
-def _softmax(logits, start, out, peaks, totals, scratch):
+def softmax_tiles(logits, start, out, peaks, totals, scratch):
     """Write the softmax to ``out``. Scratch of a tile: ``peaks`` and ``totals`` of float32, ``scratch`` of int32.
 
     Returns:
@@ -331,8 +331,13 @@ def softmax(logits: NDArray[np.float32], start: int, out: NDArray[np.float32]) -
     Returns:
         False, with ``out`` incomplete, if a logit is not finite.
     """
-    tile = (np.empty(_SOFTMAX_PIXELS, dtype) for dtype in (np.float32, np.float32, np.int32))
-    return bool(_softmax(logits, start, out, *tile))
+    return bool(softmax_tiles(logits, start, out, *softmax_scratch()))
+
+
+def softmax_scratch() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Return the scratch of `softmax_tiles`."""
+    size = _SOFTMAX_PIXELS
+    return np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.int32)
 
 
 @kernel

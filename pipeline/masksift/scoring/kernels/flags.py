@@ -1,4 +1,4 @@
-"""Flag the pixels of one image by the thresholds of the data set, and weigh its confidences for softmin.
+"""Flag the pixels of images by the thresholds of the data set, and weigh their confidences for softmin.
 
 Flags are found in two loops over each tile of pixels. The first is a plain comparison, which the compiler vectorizes.
 The second visits the few pixels whose classes differ.
@@ -6,13 +6,10 @@ The second visits the few pixels whose classes differ.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
-from masksift.scoring.kernels.encoding import Encoding
 
 _TILE_PIXELS = 1 << 14
 """Small enough that the planes of a tile stay in the cache between the loops."""
@@ -55,16 +52,17 @@ def _keep_flagged(labels, predicted, self_codes, confident_codes, cut, limits, f
 
 @kernel
 def _flag(labels, predicted, self_codes, confident_codes, cut, limits, flagged, mask):
-    for first in range(0, labels.size, _TILE_PIXELS):
-        last = min(labels.size, first + _TILE_PIXELS)
-        given, winner, marks = labels[first:last], predicted[first:last], mask[first:last]
-        _compare(given, winner, flagged.shape[0], marks)
-        best = confident_codes[first:last]
-        _keep_flagged(given, winner, self_codes[first:last], best, cut, limits, flagged, marks)
+    for i in range(len(labels)):
+        for first in range(0, labels.shape[1], _TILE_PIXELS):
+            last = min(labels.shape[1], first + _TILE_PIXELS)
+            given, winner, marks = labels[i, first:last], predicted[i, first:last], mask[i, first:last]
+            _compare(given, winner, flagged.shape[1], marks)
+            best = confident_codes[i, first:last]
+            _keep_flagged(given, winner, self_codes[i, first:last], best, cut, limits, flagged[i], marks)
 
 
-def _flat(plane: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    return np.ascontiguousarray(plane).reshape(-1)
+def _flat(planes: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    return np.ascontiguousarray(planes).reshape(len(planes), -1)
 
 
 def flag_pixels(
@@ -76,72 +74,67 @@ def flag_pixels(
     confidence: tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None = None,
     mask: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Flag valid pixels of one image whose predicted class differs from the label.
+    """Flag valid pixels of n images whose predicted class differs from the label.
 
     Args:
-        labels: Class plane (H, W); ignored pixels hold the dtype's maximum.
-        predicted_class: Predicted classes (H, W).
-        self_confidence: Codes (H, W).
+        labels: Class planes (n, H, W); ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (n, H, W).
+        self_confidence: Codes (n, H, W).
         classes: Number of classes, K.
         cut: Largest self-confidence of a flagged pixel.
-        confidence: Codes of predicted confidence (H, W) and the smallest flagged code of each predicted class (K,),
+        confidence: Codes of predicted confidence (n, H, W) and the smallest flagged code of each predicted class (K,),
             which replace ``cut``.
-        mask: Output array (H, W) of the flags.
+        mask: Output array (n, H, W) of the flags, C-contiguous.
 
     Returns:
-        The flags (H, W), 0 or 1, and the flagged pixels by given and predicted class, (K, K).
+        The flags (n, H, W), 0 or 1, and the flagged pixels by given and predicted class, (n, K, K).
     """
     given, winner, own = map(_flat, (labels, predicted_class, self_confidence))
     no_limits = np.empty(0, np.int64)
-    best, limits = (own[:0], no_limits) if confidence is None else (_flat(confidence[0]), confidence[1])
-    flagged = np.zeros((classes, classes), np.int64)
+    best, limits = (own[:, :0], no_limits) if confidence is None else (_flat(confidence[0]), confidence[1])
+    flagged = np.zeros((len(given), classes, classes), np.int64)
     mask = np.empty(labels.shape, np.uint8) if mask is None else mask
-    _flag(given, winner, own, best, cut, limits, flagged, mask.reshape(-1))
+    _flag(given, winner, own, best, cut, limits, flagged, mask.reshape(given.shape))
     return mask, flagged
 
 
 @kernel
 def _count_reached(labels, self_codes, tau, sides):
-    """Count pixels below and from ``tau`` on in the columns of ``sides`` (4, 2), in four rows in turn."""
+    """Count pixels of images below and from ``tau`` on in the columns of ``sides`` (n, 4, 2), in four rows in turn."""
     # the comparison is part of an address: as a number to add, the compiler would make it a branch, which is
     # mispredicted for confidences near tau
     last = tau.size - 1
-    for j in range(labels.size):
-        k = np.int64(labels[j])
-        sides[j & 3, np.uint8(np.int64(self_codes[j]) >= tau[k if k < last else last])] += 1
+    for i in range(len(labels)):
+        for j in range(labels.shape[1]):
+            k = np.int64(labels[i, j])
+            sides[i, j & 3, np.uint8(np.int64(self_codes[i, j]) >= tau[k if k < last else last])] += 1
 
 
 def count_reached(
     labels: NDArray[np.unsignedinteger], self_confidence: NDArray[np.unsignedinteger], tau: NDArray[np.int64]
-) -> int:
-    """Count the valid pixels of an image whose self-confidence reaches the code of their label in ``tau`` (K,)."""
+) -> NDArray[np.int64]:
+    """Count the valid pixels of images whose self-confidence reaches the code of their label in ``tau`` (K,): (n,)."""
     never = np.append(tau, np.iinfo(np.int64).max)  # ignored pixels reach no limit
-    sides = np.zeros((4, 2), np.int64)
+    sides = np.zeros((len(labels), 4, 2), np.int64)
     _count_reached(_flat(labels), _flat(self_confidence), never, sides)
-    return int(sides[:, 1].sum())
-
-
-@lru_cache(maxsize=8)
-def _values_by_code(encoding: Encoding) -> NDArray[np.float64]:
-    """Return the probability of each code of at most 16 bits."""
-    return encoding.values(np.arange(encoding.bins))
-
-
-def distribution(counts: NDArray[np.int64], encoding: Encoding) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the values that occur, ascending, and how often, from counts by code of at most 16 bits (bins,)."""
-    found = np.flatnonzero(counts)
-    return _values_by_code(encoding)[found], counts[found].astype(np.float64)
+    return np.asarray(sides[:, :, 1].sum(axis=1))
 
 
 @kernel
-def softmin_sums(labels, confidences, classes, least, temperature):
-    """Return (sum s w, sum w) over the valid pixels in pixel order, w = exp((least - s) / temperature)."""
-    weighted = 0.0
-    weights = 0.0
-    for j in range(labels.size):
-        if labels[j] < classes:
-            s = np.float64(confidences[j])
-            w = np.exp((least - s) / temperature)
-            weighted += s * w
-            weights += w
-    return weighted, weights
+def softmin_sums(labels, confidences, classes, temperature, weighted, weights):
+    """Write sum s w and sum w over the valid pixels of each image (n, P) in pixel order, w = exp((min s - s) / T)."""
+    for i in range(len(labels)):
+        least = np.float64(np.inf)
+        for j in range(labels.shape[1]):
+            if labels[i, j] < classes and np.float64(confidences[i, j]) < least:
+                least = np.float64(confidences[i, j])
+        products = 0.0
+        total = 0.0
+        for j in range(labels.shape[1]):
+            if labels[i, j] < classes:
+                s = np.float64(confidences[i, j])
+                w = np.exp((least - s) / temperature)
+                products += s * w
+                total += w
+        weighted[i] = products
+        weights[i] = total

@@ -24,8 +24,8 @@ def surrounded_by_ignored(labels, y, x, classes):
     return True
 
 
-@kernel
-def _sum(labels, predicted, codes, mode, hidden, seen):
+@inner
+def _sum_image(labels, predicted, codes, mode, hidden, seen):
     """Sum every fourth row: all pixels to ``seen`` (4, K), ignored ones to ``hidden`` (K,).
 
     Pixels are summed into four tables in turn, because equal neighbors would wait for each other's sum in one table.
@@ -46,6 +46,13 @@ def _sum(labels, predicted, codes, mode, hidden, seen):
                 hidden[winner[x]] += to_fixed(code[x], mode)
 
 
+@kernel
+def _sum(labels, predicted, codes, mode, hidden, seen):
+    """Sum each image, to ``hidden`` (n, K) and ``seen`` (n, 4, K)."""
+    for i in range(len(labels)):
+        _sum_image(labels[i], predicted[i], codes[i], mode, hidden[i], seen[i])
+
+
 def confidence_by_class(
     labels: NDArray[np.unsignedinteger],
     predicted_class: NDArray[np.unsignedinteger],
@@ -59,16 +66,16 @@ def confidence_by_class(
     between objects. An image has at most 2^31 - 1 pixels.
 
     Args:
-        labels: Class plane (H, W); ignored pixels hold the dtype's maximum.
-        predicted_class: Predicted classes (H, W).
-        predicted_confidence: Codes (H, W).
+        labels: Class planes (n, H, W); ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (n, H, W).
+        predicted_confidence: Codes (n, H, W).
         encoding: Encoding of the codes.
         classes: Number of classes.
 
     Returns:
-        Sums over ignored pixels and over all pixels, (K,) int64 each, in units of ``Encoding.unit``.
+        Sums over ignored pixels and over all pixels, (n, K) int64 each, in units of ``Encoding.unit``.
     """
-    hidden, seen = np.zeros(classes, np.int64), np.zeros((4, classes), np.int64)
+    hidden, seen = np.zeros((len(labels), classes), np.int64), np.zeros((len(labels), 4, classes), np.int64)
     codes = np.ascontiguousarray(predicted_confidence)
     _sum(labels, predicted_class, codes, sum_mode(encoding), hidden, seen)
-    return hidden, seen.sum(axis=0)
+    return hidden, seen.sum(axis=1)

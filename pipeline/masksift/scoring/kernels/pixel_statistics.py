@@ -1,8 +1,10 @@
-"""Count the evidence of one image for the thresholds."""
+"""Count the evidence of images for the thresholds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,29 +20,64 @@ _PIXEL_SHIFT = {CODE: 44, HALF: 44, SINGLE: 48}
 """One word counts pixels from this bit on and self-confidence in fixed point below it; a tile bounds both."""
 
 
+_BLOCK_BITS = 6
+"""The histogram of an image is read block by block of 64 bins, because small images leave most blocks empty."""
+
+_PIXELS_PER_ENTRY = 8
+"""Pixels per entry of a table from which clearing several tables pays."""
+
+
 @dataclass(frozen=True)
-class PixelStatistics:
-    """Counts over the valid pixels of one image.
+class CodeCounts:
+    """Codes that occur in each of n images, ascending, and their numbers of pixels.
 
     Attributes:
-        joint: Pixels by given and predicted class, (K, K) int64.
-        sums: Self-confidence by given class in units of ``Encoding.unit``, K integers.
-        self_counts: Histogram of self-confidence, (bins,) int64.
-        confident_counts: Predicted confidence of the pixels predicted as another class than the given one, by predicted
+        codes: Codes of all images, image by image, uint32.
+        pixels: Pixels with each code, uint32.
+        ends: End of each image in ``codes``, (n,) int64.
+    """
+
+    codes: NDArray[np.uint32]
+    pixels: NDArray[np.uint32]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def concatenate(cls, groups: Sequence[CodeCounts]) -> CodeCounts:
+        """Concatenate the images of several groups."""
+        starts = np.cumsum([0, *(len(group.codes) for group in groups)])
+        return cls(
+            np.concatenate([group.codes for group in groups]),
+            np.concatenate([group.pixels for group in groups]),
+            np.concatenate([group.ends + start for group, start in zip(groups, starts, strict=False)]),
+        )
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Counts over the valid pixels of n images.
+
+    Attributes:
+        joint: Pixels by given and predicted class, (n, K, K) int64.
+        sums: Self-confidence by given class in units of ``Encoding.unit``, (n, K) int64.
+        self_counts: Histogram of the self-confidence of all images, (bins,) int64.
+        confident_counts: Predicted confidence of all pixels predicted as another class than the given one, by predicted
             class: (K, 256) int64 for 8-bit evidence, else (0, 256).
-        given_counts: Self-confidence by given class, in the same shapes.
+        self_codes: Bins of the self-confidence of each image.
+        given_codes: Given class times 256 plus self-confidence of each image; without codes for more than 8 bits.
     """
 
     joint: NDArray[np.int64]
-    sums: list[int]
+    sums: NDArray[np.int64]
     self_counts: NDArray[np.int64]
     confident_counts: NDArray[np.int64]
-    given_counts: NDArray[np.int64]
+    self_codes: CodeCounts
+    given_codes: CodeCounts
 
-    @property
-    def valid(self) -> int:
-        """Number of valid pixels."""
-        return int(self.joint.sum())
+    @cached_property
+    def valid(self) -> NDArray[np.int64]:
+        """Number of valid pixels, (n,) int64."""
+        valid: NDArray[np.int64] = self.joint.sum(axis=(1, 2))
+        return valid
 
 
 @inner
@@ -79,20 +116,29 @@ def _count_singly(first, last, labels, predicted, self_codes, confident_codes, j
             pairs[winner, confident_codes[j]] += np.uint32(1)
 
 
-@kernel
-def _count_bytes(labels, predicted, self_codes, confident_codes, fours, joint, by_class, pairs):
-    """Count 8-bit evidence.
+@inner
+def _append_codes(counts, first, stop, codes, pixels, size):
+    """Append the nonempty bins from ``first`` to ``stop`` to the lists, and return their size."""
+    for code in range(first, stop):
+        codes[size], pixels[size] = code, counts[code]
+        size += np.int64(counts[code] > 0)
+    return size
+
+
+@inner
+def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, sides, joint, by_class, pairs):
+    """Count 8-bit evidence of one image.
 
     ``joint`` (K, K): pixels whose classes differ. ``by_class`` (5, K, 256): codes of the agreeing pixels in four
-    tables, and codes of the others. ``fours``: labels, predicted classes and codes as words of four pixels, compared
-    and split in registers. Ignored pixels never agree with a predicted class.
+    tables, or in one if ``sides`` is 0 instead of 3, and codes of the others. ``fours``: labels, predicted classes and
+    codes as words of four pixels, compared and split in registers. Ignored pixels never agree with a predicted class.
     """
     given, winner, own = fours
     first, second, third, fourth = (
         by_class[0].reshape(-1),
-        by_class[1].reshape(-1),
-        by_class[2].reshape(-1),
-        by_class[3].reshape(-1),
+        by_class[1 & sides].reshape(-1),
+        by_class[2 & sides].reshape(-1),
+        by_class[3 & sides].reshape(-1),
     )
     byte, high = np.uint32(0xFF), np.uint32(0xFF00)
     for n in range(given.size):
@@ -105,6 +151,65 @@ def _count_bytes(labels, predicted, self_codes, confident_codes, fours, joint, b
         else:
             _count_singly(4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
     _count_singly(4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+
+
+@kernel
+def _count_bytes(
+    labels,
+    predicted,
+    self_codes,
+    confident_codes,
+    words,
+    sides,
+    by_class,
+    histogram,
+    joint,
+    sums,
+    self_counts,
+    pairs,
+    codes,
+    pixels,
+    ends,
+    given_codes,
+    given_pixels,
+    given_ends,
+):
+    """Count 8-bit evidence of images (n, P).
+
+    Scratch: ``by_class`` (5, K, 256) and ``histogram`` (256,). Outputs as in `PixelStatistics`. ``words``: pixels of an
+    image that are counted four at a time.
+    """
+    classes, size, given_size = joint.shape[1], np.int64(0), np.int64(0)
+    for i in range(len(labels)):
+        by_class[: sides + 1] = 0
+        by_class[4] = 0
+        given, winner, own = labels[i], predicted[i], self_codes[i]
+        fours = (
+            given[:words].view(np.uint32),
+            winner[:words].view(np.uint32),
+            own[:words].view(np.uint32),
+        )
+        _count_image_bytes(given, winner, own, confident_codes[i], fours, sides, joint[i], by_class, pairs)
+        histogram[:] = 0
+        for k in range(classes):
+            row = by_class[4, k]
+            agreeing, total = np.int64(0), np.int64(0)
+            for side in range(sides + 1):
+                more = by_class[side, k]
+                for code in range(256):
+                    agreeing += np.int64(more[code])
+                    row[code] += more[code]
+            for code in range(256):
+                total += np.int64(code) * np.int64(row[code])
+                histogram[code] += row[code]
+            joint[i, k, k] = agreeing
+            sums[i, k] = total
+        flat = by_class[4].reshape(-1)
+        given_size = _append_codes(flat, 0, flat.size, given_codes, given_pixels, given_size)
+        size = _append_codes(histogram, 0, 256, codes, pixels, size)
+        for code in range(256):
+            self_counts[code] += np.int64(histogram[code])
+        ends[i], given_ends[i] = size, given_size
 
 
 def _make_add(mode):
@@ -129,39 +234,95 @@ def _make_add(mode):
 _add_code, _add_half, _add_single = (_make_add(mode) for mode in (CODE, HALF, SINGLE))
 
 
+def _make_count(mode):
+    """Return the loop that counts one image with evidence of more than 8 bits in one mode."""
+
+    @inner
+    def count(labels, predicted, self_codes, shift, above, packed, counts):
+        """Add pixels << above plus self-confidence in fixed point to ``packed`` (4 or 1, K, K) uint64."""
+        sides, fours = packed.shape[0] - 1, labels.size // 4 * 4
+        for j in range(0, fours, 4):
+            for side in range(4):
+                if mode == CODE:
+                    _add_code(j + side, side & sides, labels, predicted, self_codes, shift, above, packed, counts)
+                elif mode == HALF:
+                    _add_half(j + side, side & sides, labels, predicted, self_codes, shift, above, packed, counts)
+                else:
+                    _add_single(j + side, side & sides, labels, predicted, self_codes, shift, above, packed, counts)
+        for i in range(fours, labels.size):
+            if mode == CODE:
+                _add_code(i, 0, labels, predicted, self_codes, shift, above, packed, counts)
+            elif mode == HALF:
+                _add_half(i, 0, labels, predicted, self_codes, shift, above, packed, counts)
+            else:
+                _add_single(i, 0, labels, predicted, self_codes, shift, above, packed, counts)
+
+    return count
+
+
+_count_code, _count_half, _count_single = (_make_count(mode) for mode in (CODE, HALF, SINGLE))
+
+
 def _make_loop(mode):
-    """Return the loop that counts evidence of more than 8 bits in one mode.
+    """Return the loop that counts images with evidence of more than 8 bits in one mode.
 
     It closes over a number only: numba's cache key contains the closed-over values, and functions differ by process.
     """
 
     @kernel
-    def loop(labels, predicted, self_codes, shift, above, joint, counts):
-        """Add pixels << shift plus self-confidence in fixed point to ``joint`` (4 or 1, K, K) uint64."""
-        sides, fours = joint.shape[0] - 1, labels.size // 4 * 4
-        for j in range(0, fours, 4):
-            for side in range(4):
+    def loop(
+        labels,
+        predicted,
+        self_codes,
+        shift,
+        above,
+        tile,
+        packed,
+        counts,
+        used,
+        joint,
+        sums,
+        self_counts,
+        codes,
+        pixels,
+        ends,
+    ):
+        """Count images (n, P), ``tile`` pixels at a time.
+
+        Scratch, zeros: ``packed`` of `count`, ``counts`` (2, bins + 1) and ``used``, the blocks of bins that are not
+        empty. Outputs as in `PixelStatistics`.
+        """
+        size = np.int64(0)
+        for i in range(len(labels)):
+            for first in range(0, labels.shape[1], tile):
+                last = min(first + tile, labels.shape[1])
+                given, winner, own = labels[i, first:last], predicted[i, first:last], self_codes[i, first:last]
                 if mode == CODE:
-                    _add_code(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
+                    _count_code(given, winner, own, shift, above, packed, counts)
                 elif mode == HALF:
-                    _add_half(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
+                    _count_half(given, winner, own, shift, above, packed, counts)
                 else:
-                    _add_single(j + side, side & sides, labels, predicted, self_codes, shift, above, joint, counts)
-        for i in range(fours, labels.size):
-            if mode == CODE:
-                _add_code(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
-            elif mode == HALF:
-                _add_half(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
-            else:
-                _add_single(i, 0, labels, predicted, self_codes, shift, above, joint, counts)
+                    _count_single(given, winner, own, shift, above, packed, counts)
+                _unpack(packed, above, joint[i], sums[i])
+                for j in range(own.size):
+                    used[(own[j] >> shift) >> _BLOCK_BITS] = 1
+            for block in range(used.size):
+                if used[block] == 0:
+                    continue
+                used[block] = 0
+                first = block << _BLOCK_BITS
+                stop = min(self_counts.size, first + (1 << _BLOCK_BITS))
+                for code in range(first, stop):
+                    counts[0, code] += counts[1, code]
+                    self_counts[code] += np.int64(counts[0, code])
+                size = _append_codes(counts[0], first, stop, codes, pixels, size)
+                counts[:, first:stop] = 0
+            ends[i] = size
 
     return loop
 
 
-_LOOPS = {mode: _make_loop(mode) for mode in (CODE, HALF, SINGLE)}
-
-
-@kernel
+@inner
 def _unpack(packed, above, joint, sums):
     """Add packed counts to ``joint`` (K, K) and ``sums`` (K,), int64, and reset them to 0."""
     sides, classes, _ = packed.shape
@@ -175,6 +336,9 @@ def _unpack(packed, above, joint, sums):
                 packed[side, given, winner] = 0
 
 
+_LOOPS = {mode: _make_loop(mode) for mode in (CODE, HALF, SINGLE)}
+
+
 def sum_mode(encoding: Encoding) -> int:
     """Return the conversion of an encoding's codes to fixed point."""
     return {"float16": HALF, "float32": SINGLE}.get(encoding.dtype, CODE)
@@ -185,8 +349,8 @@ def _sides(pixels: int, classes: int) -> int:
     return 4 if pixels >= 16 * classes * classes else 1
 
 
-def _flat(plane: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    return np.ascontiguousarray(plane).reshape(-1)
+def _flat(planes: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    return np.ascontiguousarray(planes).reshape(len(planes), -1)
 
 
 def count_pixels(
@@ -197,47 +361,78 @@ def count_pixels(
     encoding: Encoding,
     classes: int,
 ) -> PixelStatistics:
-    """Count one image of at most 2^31 - 1 pixels.
+    """Count n images of at most 2^31 - 1 pixels in all.
 
     Args:
-        labels: Class plane (H, W); ignored pixels hold the dtype's maximum.
-        predicted_class: Predicted classes (H, W).
-        self_confidence: Codes (H, W).
-        predicted_confidence: Codes (H, W).
+        labels: Class planes (n, H, W); ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (n, H, W).
+        self_confidence: Codes (n, H, W).
+        predicted_confidence: Codes (n, H, W).
         encoding: Encoding of the codes.
         classes: Number of classes.
 
     Returns:
         The counts.
     """
-    given, winner, own, best = map(_flat, (labels, predicted_class, self_confidence, predicted_confidence))
-    joint, sums = np.zeros((classes, classes), np.int64), np.zeros(classes, np.int64)
+    given, winner, own = map(_flat, (labels, predicted_class, self_confidence))
+    n, pixels = given.shape
+    joint, sums = np.zeros((n, classes, classes), np.int64), np.zeros((n, classes), np.int64)
+    self_counts, no_counts = np.zeros(encoding.bins, np.int64), np.zeros((0, 256), np.int64)
+    self_codes = _empty_codes(n, min(pixels, encoding.bins))
     if encoding.dtype == "uint8":
-        by_class, pairs = np.zeros((5, classes, 256), np.uint32), np.zeros((classes, 256), np.uint32)
-        words = given.size // 4 * 4 if given.dtype == np.uint8 else 0  # 16-bit class numbers are counted one by one
-        fours = tuple(plane[:words].view(np.uint32) for plane in (given, winner, own))
-        _count_bytes(given, winner, own, best, fours, joint, by_class, pairs)
-        histograms = _histograms(joint, by_class)
-        sums_by_class = (histograms @ encoding.fixed).tolist()
-        return PixelStatistics(joint, sums_by_class, histograms.sum(axis=0), pairs.astype(np.int64), histograms)
+        entries = classes * 256
+        given_codes, pairs = _empty_codes(n, min(pixels, entries)), np.zeros((classes, 256), np.uint32)
+        # 16-bit class numbers, and words that begin anywhere, are counted one by one
+        words = pixels // 4 * 4 if given.dtype == np.uint8 and (n == 1 or pixels % 4 == 0) else 0
+        _count_bytes(
+            given,
+            winner,
+            own,
+            _flat(predicted_confidence),
+            words,
+            3 if pixels >= _PIXELS_PER_ENTRY * entries else 0,
+            np.empty((5, classes, 256), np.uint32),
+            np.empty(256, np.uint32),
+            joint,
+            sums,
+            self_counts,
+            pairs,
+            *self_codes,
+            *given_codes,
+        )
+        return PixelStatistics(
+            joint, sums, self_counts, pairs.astype(np.int64), _code_counts(*self_codes), _code_counts(*given_codes)
+        )
     mode = sum_mode(encoding)
-    above, shift = np.uint64(_PIXEL_SHIFT[mode]), own.dtype.type(encoding.key_shift)
-    packed = np.zeros((_sides(given.size, classes), classes, classes), np.uint64)
-    counts = np.zeros((2, encoding.bins), np.uint32)
-    for start in range(0, given.size, _TILE_PIXELS[mode]):
-        tile = slice(start, start + _TILE_PIXELS[mode])
-        _LOOPS[mode](given[tile], winner[tile], own[tile], shift, above, packed, counts)
-        _unpack(packed, above, joint, sums)
-    no_counts = np.zeros((0, 256), np.int64)
-    return PixelStatistics(joint, sums.tolist(), counts.sum(axis=0, dtype=np.int64), no_counts, no_counts)
+    packed = np.zeros((_sides(pixels, classes), classes, classes), np.uint64)
+    _LOOPS[mode](
+        given,
+        winner,
+        own,
+        own.dtype.type(encoding.key_shift),
+        np.uint64(_PIXEL_SHIFT[mode]),
+        _TILE_PIXELS[mode],
+        packed,
+        np.zeros((2, encoding.bins), np.uint32),
+        np.zeros(-(-encoding.bins >> _BLOCK_BITS) + 1, np.uint8),
+        joint,
+        sums,
+        self_counts,
+        *self_codes,
+    )
+    return PixelStatistics(
+        joint, sums, self_counts, no_counts, _code_counts(*self_codes), _code_counts(*_empty_codes(n))
+    )
 
 
-def _histograms(joint: NDArray[np.int64], by_class: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return codes of self-confidence by given class, (K, 256) int64, and add the agreeing pixels to ``joint``."""
-    agreeing: NDArray[np.int64] = by_class[:4].sum(axis=0, dtype=np.int64)
-    np.fill_diagonal(joint, agreeing.sum(axis=1))
-    agreeing += by_class[4]
-    return agreeing
+def _empty_codes(images: int, most: int = 0) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.int64]]:
+    """Return memory for the lists of `CodeCounts`, with an entry beyond the last, which a loop writes in vain."""
+    size = images * most + 1
+    return np.empty(size, np.uint32), np.empty(size, np.uint32), np.zeros(images, np.int64)
+
+
+def _code_counts(codes: NDArray[np.uint32], pixels: NDArray[np.uint32], ends: NDArray[np.int64]) -> CodeCounts:
+    return CodeCounts(codes[: ends[-1]].copy(), pixels[: ends[-1]].copy(), ends)
 
 
 @kernel

@@ -1,7 +1,8 @@
-"""Find the regions of one image, connected flagged pixels of one class pair, row by row.
+"""Find the regions of images, connected flagged pixels of one class pair, row by row.
 
-Every attribute of a region is a sum of integers, in any order. Rows are added until the tables are full. Regions that
-touch the last row stay open for the next pass. All others are finished, and small ones are dropped at once.
+Every attribute of a region is a sum of integers, in any order. Rows of one image after the other are added until the
+tables are full. Regions that touch the last row stay open for the next pass. All others are finished, and small ones
+are dropped at once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,9 +55,10 @@ class OmissionRule:
 
 @dataclass(frozen=True)
 class Regions:
-    """R regions of an image, ordered by upper left corner of the box, then by first pixel in column order.
+    """R regions of images, ordered by image, upper left corner of the box, then first pixel in column order.
 
     Attributes:
+        image: Number of the image, (R,) int64.
         given: Given class, K for an omission, (R,) int64.
         suggested: Predicted class, (R,) int64.
         area: Pixels, (R,) int64.
@@ -64,9 +67,11 @@ class Regions:
         evidence: Pixels times probability, (R,) float64.
         self_confidence: Means, (R,) float64; meaningless for an omission.
         predicted_confidence: Means, (R,) float64.
-        rle: COCO's uncompressed run-length code of each region, R arrays of int32.
+        run_lengths: COCO's uncompressed run-length codes of all regions, int32.
+        run_ends: End of each region's code in ``run_lengths``, (R,) int64.
     """
 
+    image: NDArray[np.int64]
     given: NDArray[np.int64]
     suggested: NDArray[np.int64]
     area: NDArray[np.int64]
@@ -75,29 +80,47 @@ class Regions:
     evidence: NDArray[np.float64]
     self_confidence: NDArray[np.float64]
     predicted_confidence: NDArray[np.float64]
-    rle: list[NDArray[np.int32]]
+    run_lengths: NDArray[np.int32]
+    run_ends: NDArray[np.int64]
+
+    @property
+    def rle(self) -> list[NDArray[np.int32]]:
+        """Run-length code of each region, R views."""
+        return [self.run_lengths[start:stop] for start, stop in pairwise([0, *self.run_ends.tolist()])]
 
     @classmethod
-    def of(cls, groups: Sequence[Regions], order: NDArray[np.intp]) -> Regions:
-        """Concatenate regions and copy those at the positions ``order``."""
-        codes = [code for group in groups for code in group.rle]
+    def concatenate(cls, groups: Sequence[Regions]) -> Regions:
+        """Concatenate regions; the numbers of their images stay as they are."""
         arrays: dict[str, Any] = {
-            field.name: np.concatenate([getattr(group, field.name) for group in groups])[order]
-            for field in fields(cls)
-            if field.name != "rle"
+            field.name: np.concatenate([getattr(group, field.name) for group in groups]) for field in fields(cls)
         }
-        return cls(**arrays, rle=[codes[i].copy() for i in order])
+        starts = np.cumsum([0, *(len(group.run_lengths) for group in groups)])[:-1]
+        arrays["run_ends"] += np.repeat(starts, [len(group) for group in groups])
+        return cls(**arrays)
+
+    def take(self, order: NDArray[np.intp]) -> Regions:
+        """Copy the regions at the positions ``order``."""
+        arrays: dict[str, Any] = {
+            field.name: getattr(self, field.name)[order]
+            for field in fields(self)
+            if field.name not in ("run_lengths", "run_ends")
+        }
+        starts = np.append(0, self.run_ends[:-1])[order]
+        lengths = self.run_ends[order] - starts
+        ends = np.cumsum(lengths)
+        positions = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+        return Regions(**arrays, run_lengths=self.run_lengths[positions], run_ends=ends)
 
     def __len__(self) -> int:
-        return len(self.rle)
+        return len(self.area)
 
 
 @dataclass(frozen=True)
 class _RegionSums:
     """Region sums, all int64.
 
-    ``code`` (n,): class pair. ``sums`` (n, 6). ``box`` (n, 4). ``runs`` (r, 3): vertical runs as region, position of
-    the first pixel in column order, length.
+    ``code`` (n, 2): image and class pair. ``sums`` (n, 6). ``box`` (n, 4). ``runs`` (r, 3): vertical runs as region,
+    position of the first pixel in column order, length.
     """
 
     code: NDArray[np.int64]
@@ -107,7 +130,7 @@ class _RegionSums:
 
     @classmethod
     def empty(cls) -> _RegionSums:
-        return cls(np.zeros(0, np.int64), *(np.zeros((0, columns), np.int64) for columns in (6, 4, 3)))
+        return cls(*(np.zeros((0, columns), np.int64) for columns in (2, 6, 4, 3)))
 
     @classmethod
     def concatenate(cls, tables: Sequence[_RegionSums]) -> _RegionSums:
@@ -122,7 +145,7 @@ class _RegionSums:
         """Copy with undefined rows at the end of each table."""
         tables = []
         for table in (self.code, self.sums, self.box, self.runs):
-            tables.append(np.empty((len(table) + rows, *table.shape[1:]), np.int64))
+            tables.append(np.empty((len(table) + rows, table.shape[1]), np.int64))
             tables[-1][: len(table)] = table
         return _RegionSums(*tables)
 
@@ -193,7 +216,7 @@ def _assign_region(code, first, behind, codes, regions, parents, count):
     return region
 
 
-@kernel
+@inner
 def _add_rows(
     labels,
     predicted,
@@ -204,8 +227,10 @@ def _add_rows(
     classes,
     limits,
     above,
+    image,
     top,
     height,
+    width,
     codes,
     regions,
     last,
@@ -217,20 +242,19 @@ def _add_rows(
     runs,
     found,
 ):
-    """Add rows from ``top`` on while the tables have room for a row's worst case.
+    """Add rows of an image from ``top`` on while the tables have room for a row's worst case.
 
-    ``codes`` and ``regions`` (2, w) hold a row and the row above in turn, ``last`` (w,) the run above in each column.
+    ``codes`` and ``regions`` (2, W) hold a row and the row above in turn, ``last`` (W,) the run above in each column.
     ``count`` regions and ``found`` runs are present.
 
     Returns:
         The next row and the numbers of regions and runs.
     """
-    width = codes.shape[1]
     for y in range(top, height):
         if count + width > parents.size or found + width > len(runs):
             return y, count, found
         now, then = y % 2, 1 - y % 2
-        if not _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes[now]):
+        if not _encode(labels, predicted, confident_codes, mask, y, classes, limits, codes[now, :width]):
             continue
         behind = 0
         for first in range(width):
@@ -240,10 +264,11 @@ def _add_rows(
             behind = first + 1
             while behind < width and codes[now, behind] == pair:
                 behind += 1
-            i = _assign_region(pair, first, behind, codes[then], regions[then], parents, count)
+            i = _assign_region(pair, first, behind, codes[then, :width], regions[then], parents, count)
             if i == count:
                 count += 1
-                code[i] = pair
+                code[i, 0] = image
+                code[i, 1] = pair
                 for column in range(sums.shape[1]):
                     sums[i, column] = 0
                 box[i, 0] = y
@@ -277,6 +302,74 @@ def _add_rows(
     return height, count, found
 
 
+@kernel
+def _add_images(
+    labels,
+    predicted,
+    self_codes,
+    confident_codes,
+    mask,
+    mode,
+    classes,
+    limits,
+    above,
+    sizes,
+    image,
+    top,
+    codes,
+    regions,
+    parents,
+    count,
+    code,
+    sums,
+    box,
+    runs,
+    found,
+    last,
+):
+    """Add the images (n, H, W) from row ``top`` of ``image`` on while the tables have room, see `_add_rows`.
+
+    Returns:
+        The next image and row, and the numbers of regions and runs.
+    """
+    while image < len(labels):
+        height, width = sizes[image, 0], sizes[image, 1]
+        if top == 0:
+            for x in range(codes.shape[1]):
+                codes[0, x] = 0
+                codes[1, x] = 0
+        top, count, found = _add_rows(
+            labels[image],
+            predicted[image],
+            self_codes[image],
+            confident_codes[image],
+            mask[image],
+            mode,
+            classes,
+            limits,
+            above,
+            image,
+            top,
+            height,
+            width,
+            codes,
+            regions,
+            last,
+            parents,
+            count,
+            code,
+            sums,
+            box,
+            runs,
+            found,
+        )
+        if top < height:
+            break
+        image += 1
+        top = 0
+    return image, top, count, found
+
+
 def _unite(parents: NDArray[np.int64], sums: NDArray[np.int64], box: NDArray[np.int64]) -> None:
     """Add every region to its root, and set ``parents`` to the roots. A parent has a smaller number."""
     while not np.array_equal(roots := parents[parents], parents):
@@ -299,40 +392,41 @@ def find_regions(
     *,
     least_area: int = 1,
     omissions: OmissionRule | None = None,
-    size: tuple[int, int] | None = None,
+    sizes: NDArray[np.int64] | None = None,
 ) -> Regions:
-    """Find the regions of one image of at most 2^31 - 1 pixels.
+    """Find the regions of n images of at most 2^31 - 1 pixels each.
 
     A region is a maximal 8-connected set of flagged pixels with one given and one predicted class; its evidence is the
     sum of m - s. An omission is a maximal 8-connected set of ignored pixels, surrounded by ignored pixels, that are
     confidently predicted as one class; its evidence is the sum of max(0, m - expected share of the class).
 
     Args:
-        labels: Class plane (H, W), C-contiguous like all planes; ignored pixels hold the dtype's maximum.
-        predicted_class: Predicted classes (H, W).
-        self_confidence: Codes (H, W).
-        predicted_confidence: Codes (H, W).
-        mask: 1 where the label is flagged, (H, W).
+        labels: Class planes (n, H, W), C-contiguous like all planes; ignored pixels hold the dtype's maximum.
+        predicted_class: Predicted classes (n, H, W).
+        self_confidence: Codes (n, H, W).
+        predicted_confidence: Codes (n, H, W).
+        mask: 1 where the label is flagged, (n, H, W).
         encoding: Encoding of the codes.
         classes: Number of classes.
         least_area: Smallest region in pixels.
         omissions: Rule for omissions; None finds none.
-        size: Rows and columns of a padded image without the padding.
+        sizes: Rows and columns (n, 2) of padded images without the padding; 0 rows leave an image out.
 
     Returns:
         The regions.
     """
-    height, width = size or labels.shape
+    images, *size = labels.shape
+    sizes = np.full((images, 2), size, np.int64) if sizes is None else sizes
     limits, above = np.empty(0, np.int64), np.empty(0, np.int64)
     if omissions is not None:
         limits, above = omissions.confident, omissions.surprising
     finished, still_open = [_RegionSums.empty()], _RegionSums.empty()
-    codes, regions = np.zeros((2, width), np.uint32), np.zeros((2, width), np.int64)
-    top, room = 0, max(CAPACITY, width)
-    while top < height:
+    codes, regions = np.zeros((2, size[1]), np.uint32), np.zeros((2, size[1]), np.int64)
+    image, top, room = 0, 0, max(CAPACITY, size[1])
+    while image < images:
         every, parents = still_open.grow(room), np.empty(len(still_open) + room, np.int64)
         parents[: len(still_open)] = np.arange(len(still_open))
-        top, count, found = _add_rows(
+        image, top, count, found = _add_images(
             labels,
             predicted_class,
             self_confidence,
@@ -342,11 +436,11 @@ def find_regions(
             classes,
             limits,
             above,
+            sizes,
+            image,
             top,
-            height,
             codes,
             regions,
-            np.empty(width, np.int64),
             parents,
             len(still_open),
             every.code,
@@ -354,34 +448,41 @@ def find_regions(
             every.box,
             every.runs,
             len(still_open.runs),
+            np.empty(size[1], np.int64),
         )
         every, parents = every.first(count, found), parents[:count]
         _unite(parents, every.sums, every.box)
         every.runs[:, 0] = parents[every.runs[:, 0]]
         stays, last = np.zeros(count, bool), (top - 1) % 2
-        if top < height:
+        if top > 0:  # in the middle of an image
             touching = np.flatnonzero(codes[last])
             stays[parents[regions[last, touching]]] = True
             regions[last, touching] = (np.cumsum(stays) - 1)[parents[regions[last, touching]]]
         complete = (parents == np.arange(count)) & ~stays & (every.sums[:, _AREA] >= least_area)
         finished.append(every.select(complete))
         still_open = every.select(stays)
-    return _describe(_RegionSums.concatenate(finished), encoding, classes, omissions, height * width)
+    return _describe(_RegionSums.concatenate(finished), encoding, classes, omissions, sizes.prod(axis=1))
 
 
 def _describe(
-    found: _RegionSums, encoding: Encoding, classes: int, omissions: OmissionRule | None, pixels: int
+    found: _RegionSums, encoding: Encoding, classes: int, omissions: OmissionRule | None, pixels: NDArray[np.int64]
 ) -> Regions:
-    """Order the regions and convert their sums to means and probabilities."""
-    runs = found.runs[np.lexsort((found.runs[:, 1], found.runs[:, 0]))]
-    first = np.searchsorted(runs[:, 0], np.arange(len(found)))
-    order = np.lexsort((runs[first, 1], found.box[:, 1], found.box[:, 0]))
-    rle = _run_lengths(runs, first, pixels)
-    given, suggested = np.divmod(found.code[order] - 1, classes)
+    """Order the regions and convert their sums to means and probabilities; ``pixels`` (n,) of the images."""
+    first = np.full(len(found), np.iinfo(np.int64).max)
+    np.minimum.at(first, found.runs[:, 0], found.runs[:, 1])
+    order = np.lexsort((first, found.box[:, 1], found.box[:, 0], found.code[:, 0]))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    runs = found.runs.copy()
+    runs[:, 0] = place[runs[:, 0]]
+    runs = runs[np.lexsort((runs[:, 1], runs[:, 0]))]
+    image, pair = found.code[order].T
+    given, suggested = np.divmod(pair - 1, classes)
     sums, unit = found.sums[order], float(encoding.unit)
     area = sums[:, _AREA]
     expected = np.zeros(classes) if omissions is None else omissions.expected
     return Regions(
+        image,
         given,
         suggested,
         area,
@@ -390,14 +491,14 @@ def _describe(
         np.maximum(0.0, sums[:, _EVIDENCE] * unit - expected[suggested] * sums[:, _EXCESS]),
         (sums[:, _CONFIDENCE] - sums[:, _EVIDENCE]) * unit / area,
         sums[:, _CONFIDENCE] * unit / area,
-        [rle[i] for i in order],
+        *_run_lengths(runs, pixels[image]),
     )
 
 
-def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int) -> list[NDArray[np.int32]]:
-    """Return COCO's counts of every region: pixels outside and inside in turn, column by column, of ``pixels`` in all.
+def _run_lengths(runs: NDArray[np.int64], pixels: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return COCO's counts of every region: pixels outside and inside in turn, column by column, and their ends.
 
-    ``runs`` (r, 3) are ordered by region and position; ``first`` is the first one of each region. Runs divided by the
+    ``runs`` (r, 3) are ordered by region and position; ``pixels`` (R,) of the image of each region. Runs divided by the
     end of a pass or of a column are joined.
     """
     region, start, length = runs.T
@@ -406,9 +507,9 @@ def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int)
     begins[1:] = (region[1:] != region[:-1]) | (start[1:] != end[:-1])
     heads = np.flatnonzero(begins)
     if not len(heads):
-        return []
+        return np.empty(0, np.int32), np.empty(0, np.int64)
     stops = end[np.append(heads[1:], len(end)) - 1]  # of the joined runs
-    firsts = np.searchsorted(heads, first)
+    firsts = np.searchsorted(region[heads], np.arange(len(pixels)))
     lasts = np.append(firsts[1:], len(heads)) - 1
     before = np.append(0, stops[:-1])
     before[firsts] = 0
@@ -418,4 +519,4 @@ def _run_lengths(runs: NDArray[np.int64], first: NDArray[np.int64], pixels: int)
     counts[place], counts[place + 1] = start[heads] - before, stops - start[heads]
     ends = place[lasts] + 2
     counts[ends[rest > 0]] = rest[rest > 0]
-    return [counts[begin:stop] for begin, stop in zip(place[firsts], ends + (rest > 0), strict=True)]
+    return counts, ends + (rest > 0)

@@ -8,15 +8,22 @@ from __future__ import annotations
 import numpy as np
 
 from masksift.scoring.kernels.components import component_means
-from masksift.scoring.kernels.condense import BadPixel, CondenseConfig, class_plane, condense_window
+from masksift.scoring.kernels.condense import (
+    BadPixel,
+    CondenseConfig,
+    class_plane,
+    condense_whole_images,
+    condense_window,
+)
 from masksift.scoring.kernels.decode import resize_rows
 from masksift.scoring.kernels.differences import find_differences, restore_planes
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import accumulate_member, member_config
-from masksift.scoring.kernels.flags import count_reached, distribution, flag_pixels, softmin_sums
+from masksift.scoring.kernels.flags import count_reached, flag_pixels, softmin_sums
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from masksift.scoring.kernels.regions import OmissionRule, find_regions
+from masksift.scoring.kernels.sums import mean_overlaps, segment_sums
 
 
 def warm_cache() -> None:
@@ -41,18 +48,26 @@ def warm_cache() -> None:
         accumulate_member(member, labels, member_config(3, dtype, scale, "probabilities", 0.05), total, first=True)
     logits = CondenseConfig(3, "float32", 1.0, "logits", Encoding("float16"), 0.05, 4)
     condense_window(probabilities.astype(np.float32), labels, logits)
+    numbers = np.empty((2, 1, 4, 4), np.uint16)
+    planes = (numbers[0], labels[np.newaxis].copy(), numbers[1])
+    condense_whole_images(
+        probabilities.astype(np.float32)[np.newaxis], labels[np.newaxis], logits, planes, np.zeros(1, np.uint8)
+    )
     resize_rows(total, 0, (4, 4), (6, 6), 0, np.empty((3, 6, 6), np.float32))
 
 
 def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.ndarray, encoding: Encoding) -> None:
     limits = np.full(3, 1, np.int64)
     flat = (labels.reshape(-1), winner.reshape(-1))
-    counts = count_pixels(labels, winner, own, best, encoding, 3)
+    labels, winner, own, best = (plane[np.newaxis] for plane in (labels, winner, own, best))
+    count_pixels(labels, winner, own, best, encoding, 3)
     flag_pixels(labels, winner, own, 3, 100)
     flag_pixels(labels, winner, own, 3, 100, (best, limits))
     count_at_least(*flat, best.reshape(-1), limits)
     confidence_by_class(labels, winner, best, encoding, 3)
-    component_means(winner, labels, own, encoding, 3, 1)
+    component_means(winner, labels, own, encoding, 3, np.ones(1, np.int64))
+    mean_overlaps(np.ones((1, 3, 3), np.int64))
+    segment_sums(np.ones(3), np.array([3]))
     omissions = OmissionRule(limits, np.zeros(3), limits)
     find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
     if encoding.dtype == "uint8":
@@ -60,11 +75,10 @@ def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.nda
         restore_planes(find_differences(planes), planes)
     else:
         count_reached(labels, own, limits)
-    if encoding.dtype != "float32":
-        distribution(counts.self_counts, encoding)
-    else:
+    if encoding.dtype == "float32":
         add_low_bit_counts(flat[0], own.reshape(-1), 3, 0, np.zeros(1 << 16, np.int64))
-        softmin_sums(flat[0], own.reshape(-1).view(np.float32), 3, 0.0, 0.1)
+        singles = own.view(np.float32).reshape(1, -1)
+        softmin_sums(labels.reshape(1, -1), singles, 3, 0.1, np.empty(1), np.empty(1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Interface of the scores: the evidence of one image, what is kept of it, and the thresholds of the data set."""
+"""Interface of the scores: the evidence of images, what is kept of it, and the thresholds of the data set."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.flags import count_reached, distribution, flag_pixels
+from masksift.scoring.kernels.flags import count_reached, flag_pixels
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.pixel_statistics import PixelStatistics, count_pixels
+from masksift.scoring.kernels.pixel_statistics import CodeCounts, PixelStatistics, count_pixels
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 FlaggingRule = Literal["rank", "confident"]
 
 IgnoredSums = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Confidence sums (K,) over ignored and over all pixels (`confidence_by_class`)."""
+"""Confidence sums (n, K) over ignored and over all pixels (`confidence_by_class`)."""
 
 
 @dataclass(frozen=True)
 class ImageEvidence:
-    """Labels and evidence of one image (H, W) of K classes with at least one valid pixel.
+    """Labels and evidence of n images (H, W) of K classes.
 
     Attributes:
-        labels: Class plane (H, W), unsigned; ignored pixels hold the dtype's maximum.
-        predicted_class: Predicted classes (H, W), same dtype.
-        self_confidence_codes: Probability codes (H, W) of the given labels.
-        predicted_confidence_codes: Probability codes (H, W) of the predicted classes.
+        labels: Class planes (n, H, W), unsigned; ignored pixels, and all pixels of an image that is not scored, hold
+            the dtype's maximum.
+        predicted_class: Predicted classes (n, H, W), same dtype.
+        self_confidence_codes: Probability codes (n, H, W) of the given labels.
+        predicted_confidence_codes: Probability codes (n, H, W) of the predicted classes.
         classes: K.
         encoding: Encoding of the codes.
         counted: Counts of the pixels and sums over ignored ones, if they are known.
@@ -46,7 +47,7 @@ class ImageEvidence:
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
-        """Mask (H, W) of the pixels that are not ignored."""
+        """Mask (n, H, W) of the pixels that are not ignored."""
         return self.labels < self.classes
 
     @cached_property
@@ -64,14 +65,22 @@ class ImageEvidence:
         )
 
     @cached_property
-    def distribution(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Self-confidences that occur, ascending, and how often, (n,) float64 each; not for float32 evidence."""
-        return distribution(self.statistics.self_counts, self.encoding)
+    def distribution(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Self-confidences that occur in each image, ascending, how often, and the end of each image in both.
+
+        Not for float32 evidence, whose values are too many.
+        """
+        found = self.statistics.self_codes
+        return self.encoding.values(found.codes), found.pixels.astype(np.float64), found.ends
 
     @property
-    def valid_pixels(self) -> int:
-        """Number of valid pixels."""
+    def valid_pixels(self) -> NDArray[np.int64]:
+        """Number of valid pixels, (n,) int64."""
         return self.statistics.valid
+
+    def share(self, counts: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Return the quotients (n,) of counts or sums (n,) and the valid pixels of each image."""
+        return np.asarray(counts / np.maximum(self.valid_pixels, 1))
 
     @cached_property
     def ignored(self) -> IgnoredSums:
@@ -84,55 +93,46 @@ class ImageEvidence:
 
 
 @dataclass(frozen=True)
-class CodeCounts:
-    """Pixels by given class and 8-bit code of self-confidence, without zeros.
-
-    Attributes:
-        places: 256 * class + code, (n,) uint32.
-        pixels: Their pixels, (n,) uint32.
-    """
-
-    places: NDArray[np.uint32]
-    pixels: NDArray[np.uint32]
-
-    @classmethod
-    def from_table(cls, table: NDArray[np.int64]) -> CodeCounts:
-        """Leave out the zeros of a table (K, 256)."""
-        places = np.flatnonzero(table)
-        return cls(places.astype(np.uint32), table.reshape(-1)[places].astype(np.uint32))
-
-    def count_reached(self, limits: NDArray[np.int64]) -> int:
-        """Count the pixels whose code reaches the limit of their class (K,)."""
-        return int(self.pixels[(self.places & 255) >= limits[self.places >> 8]].sum(dtype=np.int64))
-
-
-@dataclass(frozen=True)
 class ImageSummary:
-    """Counts and scores of an image that scoring needs besides the pixels whose label and prediction differ.
+    """Counts and scores of n images that scoring needs besides the pixels whose label and prediction differ.
 
     Attributes:
-        valid_pixels: Number of valid pixels.
-        scores: Scores that use no thresholds, by method.
-        given_counts: Self-confidence by given class; None for evidence of more than 8 bits.
+        valid_pixels: Number of valid pixels, (n,) int64.
+        scores: Scores that use no thresholds, (n,) float64 by method.
+        given_codes: Given class times 256 plus self-confidence; None for evidence of more than 8 bits.
         ignored: Confidence sums over ignored and over all pixels.
     """
 
-    valid_pixels: int
-    scores: Mapping[str, float]
-    given_counts: CodeCounts | None
+    valid_pixels: NDArray[np.int64]
+    scores: Mapping[str, NDArray[np.float64]]
+    given_codes: CodeCounts | None
     ignored: IgnoredSums
+
+    @classmethod
+    def concatenate(cls, groups: Sequence[ImageSummary]) -> ImageSummary:
+        """Concatenate the images of several groups."""
+        codes = [group.given_codes for group in groups if group.given_codes is not None]
+        return cls(
+            np.concatenate([group.valid_pixels for group in groups]),
+            {name: np.concatenate([group.scores[name] for group in groups]) for name in groups[0].scores},
+            CodeCounts.concatenate(codes) if codes else None,
+            (
+                np.concatenate([group.ignored[0] for group in groups]),
+                np.concatenate([group.ignored[1] for group in groups]),
+            ),
+        )
 
 
 @dataclass(frozen=True)
 class ScoringInput(ImageEvidence):
-    """Evidence of one image together with the thresholds of the data set.
+    """Evidence of n images together with the thresholds of the data set.
 
     With a ``summary``, planes may be zeros wherever the label is the predicted class.
 
     Attributes:
         threshold_codes: Thresholds of the data set as codes.
         rule: Rule by which clc flags pixels.
-        mask: Output array (H, W) uint8, C-contiguous, of the issue mask; None to allocate it.
+        mask: Output array (n, H, W) uint8, C-contiguous, of the issue masks; None to allocate it.
         summary: Scores without thresholds, and counts; None to compute them from the planes.
     """
 
@@ -148,8 +148,8 @@ class ScoringInput(ImageEvidence):
         return super().statistics
 
     @property
-    def valid_pixels(self) -> int:
-        """Number of valid pixels."""
+    def valid_pixels(self) -> NDArray[np.int64]:
+        """Number of valid pixels, (n,) int64."""
         return self.statistics.valid if self.summary is None else self.summary.valid_pixels
 
     @cached_property
@@ -158,13 +158,14 @@ class ScoringInput(ImageEvidence):
         return super().ignored if self.summary is None else self.summary.ignored
 
     @cached_property
-    def pixels_above(self) -> int:
-        """Number of valid pixels whose self-confidence reaches the decision threshold of their label."""
+    def pixels_above(self) -> NDArray[np.int64]:
+        """Number of valid pixels whose self-confidence reaches the decision threshold of their label, (n,) int64."""
         limits = self.threshold_codes.decision
-        if self.summary is not None and self.summary.given_counts is not None:
-            return self.summary.given_counts.count_reached(limits)
-        if self.summary is None and self.encoding.dtype == "uint8":
-            return CodeCounts.from_table(self.statistics.given_counts).count_reached(limits)
+        if self.encoding.dtype == "uint8":
+            found = self.statistics.given_codes if self.summary is None else self.summary.given_codes
+            assert found is not None
+            reached = found.pixels * ((found.codes & 255) >= limits[found.codes >> 8])
+            return np.diff(np.append(0, np.cumsum(reached, dtype=np.int64))[found.ends], prepend=0)
         return count_reached(self.labels, self.self_confidence_codes, limits)
 
     @cached_property
@@ -183,12 +184,12 @@ class ScoringInput(ImageEvidence):
 
     @property
     def issue_mask(self) -> NDArray[np.uint8]:
-        """Mask (H, W) uint8, 1 where confident learning flags the label."""
+        """Masks (n, H, W) uint8, 1 where confident learning flags the label."""
         return self._flags[0]
 
     @property
     def flagged_pairs(self) -> NDArray[np.int64]:
-        """Flagged pixels by given and predicted class, (K, K) int64."""
+        """Flagged pixels by given and predicted class, (n, K, K) int64."""
         return self._flags[1]
 
 
@@ -205,8 +206,8 @@ class Method(Protocol):
         """False if the score follows from the evidence of the image alone: `EvidenceMethod`."""
         ...
 
-    def score(self, image: ScoringInput) -> float:
-        """Return the score of an image.
+    def scores(self, images: ScoringInput) -> NDArray[np.float64]:
+        """Return the scores (n,) of images; the one of an image without valid pixels is not used.
 
         With thresholds it uses only valid and flagged pixels, `ScoringInput.pixels_above` and `ScoringInput.ignored`.
         """
@@ -216,8 +217,8 @@ class Method(Protocol):
 class EvidenceMethod(Method, Protocol):
     """A score that uses no thresholds."""
 
-    def score(self, image: ImageEvidence) -> float:
-        """Return the score of an image."""
+    def scores(self, images: ImageEvidence) -> NDArray[np.float64]:
+        """Return the scores (n,) of images; the one of an image without valid pixels is not used."""
         ...
 
 
@@ -226,11 +227,11 @@ def evidence_methods(methods: Sequence[Method]) -> list[EvidenceMethod]:
     return [cast(EvidenceMethod, method) for method in methods if not method.uses_thresholds]
 
 
-def summarize(image: ImageEvidence, methods: Sequence[Method]) -> ImageSummary:
-    """Compute everything that the scores need of an image before the thresholds are known."""
+def summarize(images: ImageEvidence, methods: Sequence[Method]) -> ImageSummary:
+    """Compute everything that the scores need of images before the thresholds are known."""
     return ImageSummary(
-        image.valid_pixels,
-        {method.name: method.score(image) for method in evidence_methods(methods)},
-        CodeCounts.from_table(image.statistics.given_counts) if image.encoding.dtype == "uint8" else None,
-        image.ignored,
+        images.valid_pixels,
+        {method.name: method.scores(images) for method in evidence_methods(methods)},
+        images.statistics.given_codes if images.encoding.dtype == "uint8" else None,
+        images.ignored,
     )

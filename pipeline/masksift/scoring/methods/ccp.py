@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from masksift.scoring.methods.base import ImageEvidence
 
 
@@ -17,6 +20,6 @@ class CCP:
     name = "ccp"
     uses_thresholds = False
 
-    def score(self, image: ImageEvidence) -> float:
-        """Return the score of an image."""
-        return int(image.statistics.joint.trace()) / image.valid_pixels
+    def scores(self, images: ImageEvidence) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        return images.share(np.trace(images.statistics.joint, axis1=1, axis2=2))

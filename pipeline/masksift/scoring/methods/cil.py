@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masksift.scoring.methods.base import ImageEvidence
 
@@ -19,9 +20,15 @@ class CIL:
     name = "cil"
     uses_thresholds = False
 
-    def score(self, image: ImageEvidence) -> float:
-        """Return the score of an image."""
-        if image.encoding.dtype == "float32":  # has too many values for a histogram
-            singles = image.self_confidence_codes.view(np.float32)
-            return float(np.sum(singles, dtype=np.float64, where=image.valid)) / image.valid_pixels
-        return float(sum(image.statistics.sums) * image.encoding.unit / image.valid_pixels)
+    def scores(self, images: ImageEvidence) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        if images.encoding.dtype == "float32":  # has too many values for a histogram
+            singles, valid = images.self_confidence_codes.view(np.float32), images.valid
+            pairs = zip(singles, valid, strict=True)
+            return images.share(
+                np.array([np.sum(values, dtype=np.float64, where=counted) for values, counted in pairs])
+            )
+        steps, pixels = images.encoding.unit.as_integer_ratio()
+        sums = zip(images.statistics.sums.sum(axis=1).tolist(), images.valid_pixels.tolist(), strict=True)
+        # quotients of Python's integers are exact and rounded once
+        return np.array([total * steps / (max(1, valid) * pixels) for total, valid in sums])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from masksift.scoring.methods.base import ScoringInput
 
 
@@ -18,7 +21,6 @@ class CLC:
     name = "clc"
     uses_thresholds = True
 
-    def score(self, image: ScoringInput) -> float:
-        """Return the score of an image."""
-        flagged = int(image.flagged_pairs.sum())
-        return 1 - flagged / image.valid_pixels
+    def scores(self, images: ScoringInput) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        return 1 - images.share(images.flagged_pairs.sum(axis=(1, 2)))

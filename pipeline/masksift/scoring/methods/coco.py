@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from masksift.scoring.kernels.components import component_means
 from masksift.scoring.methods.base import ImageEvidence
@@ -31,18 +33,21 @@ class CoCo:
     name = "coco"
     uses_thresholds = False
 
-    def score(self, image: ImageEvidence) -> float:
-        """Return the score of an image."""
-        planes = {"labels": [image.labels], "predictions": [image.predicted_class]}
+    def scores(self, images: ImageEvidence) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        planes = {"labels": [images.labels], "predictions": [images.predicted_class]}
         used = planes["labels"] + planes["predictions"] if self.sources == "both" else planes[self.sources]
         # exact: 1e-4 of 70,000 pixels is 7, but the float product rounds up to 8
-        least = math.ceil(Fraction(str(self.min_area)) * image.valid_pixels)
+        share = Fraction(str(self.min_area))
+        least = np.array([-(-share.numerator * valid // share.denominator) for valid in images.valid_pixels.tolist()])
         means = [
-            component_means(plane, image.labels, image.self_confidence_codes, image.encoding, image.classes, least)
+            component_means(plane, images.labels, images.self_confidence_codes, images.encoding, images.classes, least)
             for plane in used
         ]
-        any_large = any(mean.large for mean in means)
+        any_large = np.any([mean.large > 0 for mean in means], axis=0)
         if self.aggregate == "min":
-            return min(mean.large_least if any_large else mean.small_least for mean in means)
-        total = sum(mean.large_sum if any_large else mean.small_sum for mean in means)
-        return total / sum(mean.large if any_large else mean.small for mean in means)
+            leasts = [np.where(any_large, mean.large_least, mean.small_least) for mean in means]
+            return np.asarray(np.minimum.reduce(leasts))
+        totals = np.add.reduce([np.where(any_large, mean.large_sum, mean.small_sum) for mean in means])
+        counts = np.add.reduce([np.where(any_large, mean.large, mean.small) for mean in means])
+        return np.asarray(np.divide(totals, counts, out=np.full(len(least), np.nan), where=counts > 0))

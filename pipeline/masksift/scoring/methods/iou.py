@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from masksift.scoring.kernels.sums import mean_overlaps
 from masksift.scoring.methods.base import ImageEvidence
 
 
@@ -19,10 +21,6 @@ class IoU:
     name = "iou"
     uses_thresholds = False
 
-    def score(self, image: ImageEvidence) -> float:
-        """Return the score of an image."""
-        joint = image.statistics.joint
-        both = joint.diagonal()
-        either = joint.sum(axis=0) + joint.sum(axis=1) - both
-        present = either > 0
-        return float(np.mean(both[present] / either[present]))
+    def scores(self, images: ImageEvidence) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        return mean_overlaps(images.statistics.joint)

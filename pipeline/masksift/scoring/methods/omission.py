@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from masksift.scoring.kernels.sums import segment_sums
 from masksift.scoring.methods.base import ScoringInput
 
 
@@ -32,10 +34,11 @@ class Omission:
     name = "omission"
     uses_thresholds = True
 
-    def score(self, image: ScoringInput) -> float:
-        """Return the score of an image."""
-        thresholds, (hidden, seen) = image.threshold_codes, image.ignored
-        weights = 1 / np.maximum(thresholds.confident_threshold, 1 / image.classes)
+    def scores(self, images: ScoringInput) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        thresholds, (hidden, seen) = images.threshold_codes, images.ignored
+        weights = 1 / np.maximum(thresholds.confident_threshold, 1 / images.classes)
         excess = np.maximum(0, hidden - thresholds.ignored_share * seen)
-        total = float((seen * weights).sum())
-        return max(0.0, 1 - float((excess * weights).sum()) / total) if total else 1.0
+        ends = np.arange(1, len(seen) + 1) * images.classes
+        over, total = (segment_sums((values * weights).reshape(-1), ends) for values in (excess, seen))
+        return np.asarray(np.maximum(0.0, 1 - np.divide(over, total, out=np.zeros(len(ends)), where=total > 0)))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masksift.scoring.kernels.flags import softmin_sums
+from masksift.scoring.kernels.sums import segment_sums
 from masksift.scoring.methods.base import ImageEvidence
 
 
@@ -31,19 +33,24 @@ class Softmin:
                 f"softmin.temperature is {self.temperature}. The weights exp(-s / T) need T > 0. Use 0.1, the default."
             )
 
-    def score(self, image: ImageEvidence) -> float:
-        """Return the score of an image."""
-        encoding = image.encoding
-        if encoding.dtype == "float32":  # has too many values for a histogram
-            singles = np.ascontiguousarray(image.self_confidence_codes).view(np.float32).reshape(-1)
-            least = float(singles[image.valid.reshape(-1)].min())
-            weighted, weights = softmin_sums(image.labels.reshape(-1), singles, image.classes, least, self.temperature)
-            return float(weighted / weights)
-        values, times = image.distribution
-        with np.errstate(under="ignore", over="ignore"):  # a tiny T may give -inf, whose weight is 0
-            weights = (values[0] - values) / self.temperature
-            np.exp(weights, out=weights)
-            weights *= times
-        total = weights.sum()
-        weights *= values
-        return float(weights.sum() / total)
+    def scores(self, images: ImageEvidence) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        n = len(images.labels)
+        if images.encoding.dtype == "float32":  # has too many values for a histogram
+            labels, codes = images.labels.reshape(n, -1), np.ascontiguousarray(images.self_confidence_codes)
+            weighted, total = np.empty(n), np.empty(n)
+            singles = codes.view(np.float32).reshape(n, -1)
+            softmin_sums(labels, singles, images.classes, self.temperature, weighted, total)
+        else:
+            values, times, ends = images.distribution
+            sizes = np.diff(ends, prepend=0)
+            occupied = sizes > 0
+            least = np.repeat(values[(ends - sizes)[occupied]], sizes[occupied])
+            with np.errstate(under="ignore", over="ignore"):  # a tiny T may give -inf, whose weight is 0
+                weights = (least - values) / self.temperature
+                np.exp(weights, out=weights)
+                weights *= times
+            total = segment_sums(weights, ends)
+            weights *= values
+            weighted = segment_sums(weights, ends)
+        return np.asarray(np.divide(weighted, total, out=np.full(n, np.nan), where=total > 0))

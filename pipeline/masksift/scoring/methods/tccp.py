@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from masksift.scoring.methods.base import ScoringInput
 
 
@@ -17,6 +20,6 @@ class TCCP:
     name = "tccp"
     uses_thresholds = True
 
-    def score(self, image: ScoringInput) -> float:
-        """Return the score of an image."""
-        return image.pixels_above / image.valid_pixels
+    def scores(self, images: ScoringInput) -> NDArray[np.float64]:
+        """Return the scores (n,) of images."""
+        return images.share(images.pixels_above)

@@ -71,7 +71,7 @@ class ClassStatistics:
         )
 
     @classmethod
-    def from_image(
+    def from_counts(
         cls,
         encoding: Encoding,
         counts: PixelStatistics,
@@ -80,11 +80,11 @@ class ClassStatistics:
         ignored_confidence: NDArray[np.int64],
         total_confidence: NDArray[np.int64],
     ) -> ClassStatistics:
-        """Return the state of one image; the arguments are those of the class."""
+        """Return the state of counted images; the arguments are those of the class."""
         return cls(
             encoding,
-            counts.joint,
-            tuple(counts.sums),
+            counts.joint.sum(axis=0),
+            tuple(counts.sums.sum(axis=0).tolist()),
             counts.self_counts,
             counts.confident_counts,
             grid_labeled,

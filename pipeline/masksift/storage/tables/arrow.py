@@ -16,8 +16,19 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.
     return table_from_columns({name: [row.get(name) for row in rows] for name in schema.names}, schema)
 
 
-def table_from_columns(columns: Mapping[str, Sequence[Any] | NDArray[Any]], schema: pa.Schema) -> pa.Table:
-    """Build a table from columns by name. A null in a required column raises ValueError."""
+def table_from_columns(columns: Mapping[str, Sequence[Any] | NDArray[Any] | pa.Array], schema: pa.Schema) -> pa.Table:
+    """Build a table from columns by name: sequences, arrays, masked arrays (null where masked) or Arrow arrays.
+
+    Args:
+        columns: A column for each field of the schema; others are left out.
+        schema: Schema of the table.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: If a required column has a null.
+    """
     table = pa.Table.from_arrays([_array(columns[field.name], field.type) for field in schema], schema=schema)
     for field in schema:
         if not field.nullable and (nulls := table[field.name].null_count):
@@ -25,10 +36,27 @@ def table_from_columns(columns: Mapping[str, Sequence[Any] | NDArray[Any]], sche
     return table
 
 
-def _array(values: Sequence[Any] | NDArray[Any], data_type: pa.DataType) -> pa.Array:
+def _array(values: Sequence[Any] | NDArray[Any] | pa.Array, data_type: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values.cast(data_type)
     if pa.types.is_integer(data_type):
         return pa.array(values).cast(data_type)  # pa.array(values, data_type) would truncate floats
     return pa.array(values, data_type)
+
+
+def take(values: Any, positions: NDArray[np.int64]) -> pa.Array:
+    """Return the values of a sequence or an array at some positions."""
+    return pa.array(values).take(pa.array(positions))
+
+
+def concatenate(columns: Sequence[NDArray[Any]]) -> pa.Array:
+    """Concatenate arrays; a masked value becomes null."""
+    return pa.concat_arrays([pa.array(column) for column in columns])
+
+
+def list_array(values: NDArray[Any], ends: NDArray[np.int64]) -> pa.Array:
+    """Return an array of lists from the values of all lists and the end of each list in them."""
+    return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), pa.array(values))
 
 
 def integer_lists(column: pa.ChunkedArray) -> Iterator[NDArray[np.int32]]:
