@@ -36,14 +36,20 @@ class Case:
     height: int = 512
     width: int = 1024
     keep: bool = True
+    frozen: bool = False
     chunk: int = 1
 
     @property
     def name(self) -> str:
         return (
             f"{self.images:,} of {self.height:,} x {self.width:,}, {self.classes} classes, {self.dtype}"
-            f"{'' if self.keep else ', evidence not kept'}"
+            f"{'' if self.keep else ', evidence not kept'}{', frozen thresholds' if self.frozen else ''}"
         )
+
+    @property
+    def source_key(self) -> Case:
+        """Case with the same source."""
+        return replace(self, keep=True, frozen=False)
 
     def source(self, folder: Path) -> Path:
         path = folder / f"whole-{self.classes}-{self.dtype}-{self.height}.zarr"
@@ -63,6 +69,7 @@ class Case:
 CASES = (
     Case(19, "uint8", 384),
     Case(19, "uint8", 384, keep=False),
+    Case(19, "uint8", 384, frozen=True),
     Case(19, "float16", 384),
     Case(150, "uint8", 192),
 )
@@ -95,21 +102,25 @@ class Rounds:
         return spread(a / b for a, b in zip(self.runs, self.reads, strict=True))
 
 
-def configuration(source: Path, out: Path, keep: bool) -> RunConfig:
-    """Configure a run without a report; `bench_report` measures the report."""
+def configuration(source: Path, out: Path, keep: bool, base: Path | None = None) -> RunConfig:
+    """Configure a run without a report, with the thresholds of ``base``; `bench_report` measures the report."""
     tree = {"sources": [str(source)], "out": str(out), "evidence": {"keep": keep}, "report": {"top": 0}}
+    tree |= {"thresholds_from": str(base)} if base else {}
     return build_run_config({**tree, "executor": {"kind": "local", "workers": 2, "memory": "3 GiB"}}, {})
 
 
-def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS) -> Rounds:
+def measure(path: Path, folder: Path, *, keep: bool = True, frozen: bool = False, rounds: int = ROUNDS) -> Rounds:
     """Measure rounds of a plain read and a run over the same source."""
     reads, runs = [], []
     stages: dict[str, float] = {}
-    out = folder / "whole-out"
+    out, base = folder / "whole-out", folder / "whole-base" if frozen else None
+    if base is not None:
+        shutil.rmtree(base, ignore_errors=True)
+        run(configuration(path, base, keep=False), ProgressReporter("quiet"))
     os.sync()  # a new source may still be written to disk while the run writes
     for _ in range(rounds):
         shutil.rmtree(out, ignore_errors=True)
-        config = configuration(path, out, keep)
+        config = configuration(path, out, keep, base)
         (spec,), plan = open_and_plan(config)
         read = partial(read_block, str(path), plan.layouts[0], (spec.height, spec.width))
         with make_executor("local", workers=2, memory=3 << 30) as executor:
@@ -121,6 +132,8 @@ def measure(path: Path, folder: Path, *, keep: bool = True, rounds: int = ROUNDS
         stages = {stage["name"]: stage["seconds"] for stage in record["stages"]}
         runs.append(sum(stages.values()))
         shutil.rmtree(out)
+    if base is not None:
+        shutil.rmtree(base)
     return Rounds(runs, reads, stages)
 
 
@@ -130,12 +143,12 @@ def report(folder: Path, cases: Sequence[Case] = CASES, rounds: int = ROUNDS) ->
     for case, following in pairwise([*cases, None]):
         assert case is not None
         path = case.source(folder)
-        found = measure(path, folder, keep=case.keep, rounds=rounds)
+        found = measure(path, folder, keep=case.keep, frozen=case.frozen, rounds=rounds)
         middle, least, most = found.ratio
         parts = ", ".join(f"{name} {value / min(found.reads):.2f}" for name, value in found.stages.items())
         rows.append([case.name, f"{middle:.2f} ({least:.2f} to {most:.2f})", parts])
         figures[f"whole: {case.name}: run over read"] = middle
-        if following is None or replace(case, keep=True) != replace(following, keep=True):
+        if following is None or case.source_key != following.source_key:
             shutil.rmtree(path)
     return Section(
         f"## Whole run, 2 workers, local disk, zstd (median of {rounds} rounds, and their range)\n\n"
