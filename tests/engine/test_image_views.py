@@ -12,8 +12,9 @@ import zarr
 from masksift.config.sections import StorageSection
 from masksift.engine import image_views
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.engine.image_views import ImageView, ImageViewReader, make_view, reduction_factor
+from masksift.engine.image_views import ImageView, ImageViewReader, make_view
 from masksift.engine.planning import report_plan
+from masksift.engine.planning.report_plan import reduction_factor
 from support.cli import run_cli
 from support.datasets import Array, Data
 from support.moved_sources import move_sources

@@ -15,7 +15,7 @@ from PIL import Image
 from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
 from masksift.engine.block_io import BufferPool, open_labels, read_labels
-from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read
+from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read, reduction_factor
 from masksift.engine.score_inputs import ScoreInputs, score_input_name
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
@@ -52,11 +52,6 @@ class ImageView:
     predicted: NDArray[np.unsignedinteger] | None
     flagged: NDArray[np.bool_] | None
     warnings: tuple[str, ...] = ()
-
-
-def reduction_factor(size: tuple[int, int], side: int | None) -> int:
-    """Return the factor by which an image is downscaled so that no side exceeds ``side``; 1 without a limit."""
-    return 1 if side is None else max(1, -(-max(size) // side))
 
 
 def make_view(

@@ -18,7 +18,8 @@ from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.memory import BASE_MEMORY_BYTES
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.planning.report_plan import ReportPlan, drawing_memory
-from masksift.review.report.tasks import ImageRef, RenderContext, RenderTask, render
+from masksift.review.report.sheets import ImageRef, make_sheets
+from masksift.review.report.tasks import RenderContext, RenderTask, render
 from masksift.storage.sources.images_array import open_images_array
 from review.report.report_files import make_rgb
 from support.cli import run_cli
@@ -124,7 +125,7 @@ def test_render_task_peak_memory_is_within_the_plan(
     array = open_images_array(part.spec, "images", {})
     assert isinstance(array, ArraySpec)
     task = RenderContext(run.context, "images", True)
-    batch = RenderTask(part, tuple(ImageRef(i, i, (900, 1200), True) for i in range(2)))
+    batch = RenderTask(part, tuple(make_sheets(ImageRef(i, i, (900, 1200), True) for i in range(2))))
     render(task, batch)  # imports and caches are not part of the peak
     tracemalloc.start()
     try:

@@ -72,16 +72,25 @@ class Page:
         return {path.name for path in (self.directory / "pictures").glob("*")}
 
     def rgb(self, number: int) -> Array:
-        """Decode the JPEG of a row, (h, w, 3)."""
-        return np.asarray(Image.open(self.directory / f"pictures/{number:08d}.jpg"))
+        """Decode the RGB image of a row, (h, w, 3)."""
+        (rgb,) = self._cells(number, "jpg", 1)
+        return rgb
 
     def planes(self, number: int) -> dict[str, Array]:
         """Decode the planes of a row by letter: palette indices, or RGBA colors."""
-        image = Image.open(self.directory / f"pictures/{number:08d}.png")
+        order = self.summary["planes"]
+        cells = dict(zip(order, self._cells(number, "png", len(order)), strict=True))
+        return {letter: cells[letter] for letter in self.rows[number]["planes"]}
+
+    def _cells(self, number: int, extension: str, planes: int) -> list[Array]:
+        """Decode the pictures of a row from the file of its sheet."""
+        first, position, images, rows, columns = self.rows[number]["sheet"]
         height, width = self.rows[number]["view_size"]
-        letters = self.rows[number]["planes"]
-        assert image.size == (width, height * len(letters))
-        return dict(zip(letters, np.split(np.asarray(image), len(letters)), strict=True))
+        sheet = np.asarray(Image.open(self.directory / f"pictures/{first:08d}.{extension}"))
+        assert sheet.shape[:2] == (images * planes * rows, columns)
+        cells = np.split(sheet, images * planes)[position * planes : (position + 1) * planes]
+        top = (rows - height) // 2
+        return [cell[top : top + height, :width] for cell in cells]
 
 
 def make_rgb(data: Data, seed: int = 5) -> Array:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from masksift.review.rendering.palette import class_colors
-from masksift.review.report.tasks import FLAGGED_COLOR, encode_jpeg, encode_planes
+from masksift.review.report.tasks import FLAGGED_COLOR, encode_jpeg, encode_planes, palette_indices
 from masksift.scoring.kernels.condense import class_dtype
 from support.condensed import a_few
 from support.datasets import Array
@@ -30,6 +30,10 @@ def make_planes(seed: int, classes: int, height: int, width: int) -> dict[str, A
     return {"g": given, "p": given[::-1].copy(), "i": rng.random((height, width)) < 0.3}
 
 
+def encode_stacked(planes: dict[str, Array], classes: int) -> bytes:
+    return encode_planes(np.concatenate([palette_indices(plane, classes) for plane in planes.values()]), classes)
+
+
 @a_few
 @given(
     seed=st.integers(0, 99),
@@ -42,7 +46,7 @@ def test_png_of_up_to_254_classes_holds_indices(
     seed: int, classes: int, height: int, width: int, letters: set[str]
 ) -> None:
     planes = {letter: plane for letter, plane in make_planes(seed, classes, height, width).items() if letter in letters}
-    data = encode_planes(planes, classes)
+    data = encode_stacked(planes, classes)
     image = decode(data)
     assert image.mode == "P"
     assert image.info["transparency"] == 0
@@ -57,13 +61,13 @@ def test_png_of_up_to_254_classes_holds_indices(
                 np.testing.assert_array_equal(rgba[known][:, :3], class_colors(classes)[plane[known]])
                 assert (rgba[~known][:, 3] == 0).all()
                 assert (rgba[known][:, 3] == 255).all()
-    assert encode_planes(planes, classes) == data
+    assert encode_stacked(planes, classes) == data
 
 
 @pytest.mark.parametrize("classes", [255, 256, 300, 1000])
 def test_png_of_more_than_254_classes_holds_colors(classes: int) -> None:
     planes = make_planes(1, classes, 7, 5)
-    image = decode(encode_planes(planes, classes))
+    image = decode(encode_stacked(planes, classes))
     assert image.mode == "RGBA"
     given, _, flagged = np.split(np.asarray(image), 3)
     known = planes["g"] < classes

@@ -39,7 +39,8 @@ _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 @dataclass(frozen=True)
 class ReportSpec:
     """Content of a report: `rows` images, the last of them `quarantined`, from a run with `scored` images (default: all
-    ranked rows), with up to `regions` regions each, to which the run's table adds `unshown_regions`."""
+    ranked rows), with up to `regions` regions each, to which the run's table adds `unshown_regions`. Files show `sheet`
+    images each."""
 
     rows: int = 60
     quarantined: int = 0
@@ -50,6 +51,7 @@ class ReportSpec:
     columns: Sequence[str] = ("dt",)
     pictures: bool = True
     planes: str = "gpi"
+    sheet: int = 1
     regions: int = 4
     unshown_regions: int = 0
     run: str = RUN
@@ -123,6 +125,7 @@ def make_row(spec: ReportSpec, number: int) -> dict[str, Any]:
         "pair": worst,
         "size": [2 * HEIGHT, 2 * WIDTH],
         "view_size": [HEIGHT, WIDTH],
+        "sheet": [number - number % spec.sheet, number % spec.sheet, spec.sheet, HEIGHT + _margin(spec), WIDTH],
         "picture": spec.pictures,
         "planes": spec.planes if ranked else "",
         "classes": sorted({*(number % len(spec.names) for number in range(number, number + 4))}) if spec.names else [],
@@ -199,7 +202,8 @@ def _run(spec: ReportSpec) -> dict[str, Any]:
         else []
     )
     return {
-        "format": 1,
+        "format": 2,
+        "planes": spec.planes,
         "run": spec.run,
         "out": "quality/2026-11-23",
         "started": "2026-11-23T07:30:12Z",
@@ -260,16 +264,24 @@ def _counts(place: int, scored: int) -> list[int]:
     return np.histogram(values, bins=100, range=(0, 1))[0].tolist()
 
 
+def _margin(spec: ReportSpec) -> int:
+    """Rows of a cell that its image does not fill."""
+    return 16 if spec.sheet > 1 else 0
+
+
 def _draw(directory: Path, spec: ReportSpec) -> None:
-    """Write the image and the planes of each row."""
+    """Write the images and the planes of each sheet."""
     drawn: dict[str, Path] = {}
-    for number in range(spec.rows):
-        row, look = make_row(spec, number), number % DISTINCT_IMAGES
-        if row["picture"]:
-            _save_or_link(directory / f"{number:08d}.jpg", drawn, f"picture {look}", lambda look=look: _picture(look))
-        if row["planes"]:
+    for first in range(0, spec.rows, spec.sheet):
+        rows = [make_row(spec, number) for number in range(first, min(first + spec.sheet, spec.rows))]
+        looks = [number % DISTINCT_IMAGES for number in range(first, first + spec.sheet)]
+        if any(row["picture"] for row in rows):
             _save_or_link(
-                directory / f"{number:08d}.png", drawn, f"planes {look}", lambda look=look: _planes(spec, look)
+                directory / f"{first:08d}.jpg", drawn, f"picture {looks}", lambda looks=looks: _pictures(spec, looks)
+            )
+        if any(row["planes"] for row in rows):
+            _save_or_link(
+                directory / f"{first:08d}.png", drawn, f"planes {looks}", lambda looks=looks: _planes(spec, looks)
             )
 
 
@@ -292,18 +304,32 @@ def _classes(look: int) -> Iterator[NDArray[np.int64]]:
     yield np.where((x - 30 - 9 * look) ** 2 + (y - 50) ** 2 < 300, given + 1, given)
 
 
-def _picture(look: int) -> Image.Image:
+def _stack(spec: ReportSpec, images: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Stack images in cells, with repeated edges."""
+    half = _margin(spec) // 2
+    widths = [[(half, half), *[(0, 0)] * (image.ndim - 1)] for image in images]
+    return np.concatenate([np.pad(image, width, "edge") for image, width in zip(images, widths, strict=True)])
+
+
+def _pictures(spec: ReportSpec, looks: Sequence[int]) -> Image.Image:
+    return Image.fromarray(_stack(spec, [_picture(look) for look in looks]))
+
+
+def _picture(look: int) -> NDArray[np.uint8]:
     given, predicted = _classes(look)
     shade = np.random.default_rng(look).normal(0, 10, given.shape)
     table = np.array([[90, 90, 95], [150, 130, 120], [100, 140, 90], [140, 180, 220], [60, 60, 110], [200, 190, 120]])
-    return Image.fromarray((table[np.minimum(predicted, 5)] + shade[..., None]).clip(0, 255).astype(np.uint8))
+    return (table[np.minimum(predicted, 5)] + shade[..., None]).clip(0, 255).astype(np.uint8)
 
 
-def _planes(spec: ReportSpec, look: int) -> Image.Image:
-    """Stack the planes of a row: a palette image, or RGBA beyond 254 classes."""
-    given, predicted = (plane % max(len(spec.names), 1) for plane in _classes(look))
-    planes = {"g": given + 1, "p": predicted + 1, "i": np.where(given != predicted, -1, 0)}
-    stack = np.concatenate([planes[letter] for letter in spec.planes])
+def _planes(spec: ReportSpec, looks: Sequence[int]) -> Image.Image:
+    """Stack the planes of a sheet: a palette image, or RGBA beyond 254 classes."""
+    cells = []
+    for look in looks:
+        given, predicted = (plane % max(len(spec.names), 1) for plane in _classes(look))
+        planes = {"g": given + 1, "p": predicted + 1, "i": np.where(given != predicted, -1, 0)}
+        cells += [planes[letter] for letter in spec.planes]
+    stack = _stack(spec, cells)
     table = np.zeros((len(spec.names) + 2, 4), np.uint8)
     table[1:-1, :3], table[1:-1, 3] = class_colors(len(spec.names)), 255
     table[-1] = (*ISSUE, 255)

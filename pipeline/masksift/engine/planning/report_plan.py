@@ -16,6 +16,11 @@ MAX_SIDE_PIXELS = 640
 """Longer side of a displayed image."""
 IMAGES_PER_FILE, REGION_IMAGES_PER_FILE = 1000, 200
 """Images per data file of the page: for rows of images, and for their regions."""
+SHEET_PIXELS, MAX_SHEET_ROWS = 1 << 18, 1 << 13
+"""Bounds of a sheet, a file with the pictures of several small images. The page loads a sheet for each image that it
+shows: a sheet is as small as one large image. Browsers bound the rows of a file, and there are three planes."""
+JPEG_BLOCK_PIXELS = 16
+"""Rows of a JPEG block with chroma subsampling."""
 MAX_TASK_IMAGES, MAX_TASK_PIXELS = 256, 1 << 24
 """Bounds of a task, which takes about half a second."""
 STRIP_PIXELS = 1 << 22
@@ -68,20 +73,45 @@ class ReportPlan:
         images = min(top, total)
         if not images:
             return cls()
-        objects = FIXED_FILES + -(-images // IMAGES_PER_FILE) + -(-images // REGION_IMAGES_PER_FILE) + images
+        objects = FIXED_FILES + -(-images // IMAGES_PER_FILE) + -(-images // REGION_IMAGES_PER_FILE)
         reads = float(FIXED_READS + min(images, blocks))
-        for source, shape, array in zip(sources, chunks, image_arrays, strict=True):
+        for source, chunk, array in zip(sources, chunks, image_arrays, strict=True):
             share = images * source.images / total
             tasks = max(share / MAX_TASK_IMAGES, share * source.pixels / MAX_TASK_PIXELS, min(1.0, share))
-            objects += round(share) if array else 0
+            shape = view_shape((source.height, source.width), MAX_SIDE_PIXELS)
+            objects += math.ceil(share / images_per_sheet(shape)) * (2 if array else 1)
             reads += tasks * (READS_PER_TASK + (IMAGE_READS_PER_TASK if array else 0))
             reads += _read_count(share, tasks, source, source.labels.chunks[0]) * _requests_per_image(source.labels)
-            reads += _read_count(share, tasks, source, shape[0]) * 2 * _chunks_per_image(source, shape)
+            reads += _read_count(share, tasks, source, chunk[0]) * 2 * _chunks_per_image(source, chunk)
             if array:
                 together = _rgb_images_per_chunk(source, array)
                 reads += _read_count(share, tasks, source, together) * _requests_per_image(array)
         memory = max(map(drawing_memory, sources, chunks, image_arrays))
         return cls(images, objects, round(reads), memory)
+
+
+def reduction_factor(size: tuple[int, int], side: int | None) -> int:
+    """Return the factor by which an image is downscaled so that no side exceeds ``side``; 1 without a limit."""
+    return 1 if side is None else max(1, -(-max(size) // side))
+
+
+def view_shape(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """Return the rows and columns of an image after downscaling."""
+    factor = reduction_factor(size, side)
+    return -(-size[0] // factor), -(-size[1] // factor)
+
+
+def sheet_cell(shape: tuple[int, int], images: int) -> tuple[int, int]:
+    """Return the rows and columns of the cells of a sheet whose largest images have these rows and columns."""
+    if images == 1:
+        return shape
+    return (shape[0] // JPEG_BLOCK_PIXELS + 1) * JPEG_BLOCK_PIXELS, shape[1]
+
+
+def images_per_sheet(shape: tuple[int, int]) -> int:
+    """Return how many images of these rows and columns fit into a sheet."""
+    rows, columns = sheet_cell(shape, 2)
+    return max(1, min(SHEET_PIXELS // (rows * columns), MAX_SHEET_ROWS // rows))
 
 
 def images_per_read(chunk_images: int, pixels: int) -> int:

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import groupby
 
 from masksift.config.sections import ReportSection
+from masksift.core.specs import SourceSpec
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.planning.memory import ALLOCATOR_OVERHEAD, BASE_MEMORY_BYTES, check_worker_memory
 from masksift.engine.planning.plan import estimate_seconds
@@ -16,7 +17,8 @@ from masksift.review.report.config import ReportConfig
 from masksift.review.report.regions import find_regions
 from masksift.review.report.run_summary import count_scores, run_summary
 from masksift.review.report.selection import SelectedImage, select_images
-from masksift.review.report.tasks import ImageRef, RenderContext, RenderedImage, RenderTask, render
+from masksift.review.report.sheets import ImageRef, Sheet, make_sheets
+from masksift.review.report.tasks import RenderContext, RenderedImage, RenderTask, render
 from masksift.review.report.writer import remove_page, write_page
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
@@ -48,18 +50,20 @@ def make_report(
     with progress.stage(REPORT, expected) as stage:
         remove_page(run.directory)
         selected = select_images(run, top)
+        tasks = list(_make_tasks(run, selected))
         rendered: dict[int, RenderedImage] = {}
         missing: dict[str, None] = {}
         function = partial(render, RenderContext(run.context, images_array, run.keeps_evidence))
         instrumented = InstrumentedTask(function, run.context.fingerprint, REPORT)
-        for result in stage.map_tasks(executor, instrumented, list(_make_tasks(run, selected))):
+        for result in stage.map_tasks(executor, instrumented, tasks):
             rendered.update({image.number: image for image in result.images})
             missing.update({result.images_warning: None} if result.images_warning else {})
             totals.add(result.task_result)
         images = [rendered[image.number] for image in selected]
         sources = sorted({image.source for image in selected}, key=run.source_index.__getitem__)
         summary = run_summary(run, count_scores(run), len(selected), sources)
-        write_page(run.directory, summary, selected, images, find_regions(run, selected))
+        sheets = [sheet for task in tasks for sheet in task.sheets]
+        write_page(run.directory, summary, sheets, selected, images, find_regions(run, selected))
         totals.io_counts.update(run.directory.io_counters)
     stats.add(stage.fields(), totals)
     if missing:
@@ -77,10 +81,24 @@ def _make_tasks(run: CompletedRun, selected: Sequence[SelectedImage]) -> Iterato
     ordered = sorted(selected, key=lambda image: (run.source_index[image.source], image.index))
     for source, images in groupby(ordered, key=lambda image: run.source_index[image.source]):
         block_task = run.tasks[run.tasks.plan.blocks.source_blocks(source).start]
-        refs = [ImageRef(image.number, image.index, image.size, image.rank is not None) for image in images]
-        size = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // block_task.spec.pixels))
-        for first in range(0, len(refs), size):
-            yield RenderTask(block_task, tuple(refs[first : first + size]))
+        spec = block_task.spec
+        most = max(1, min(MAX_TASK_IMAGES, MAX_TASK_PIXELS // spec.pixels))
+        refs = (
+            ImageRef(image.number, image.index, _fitting_size(image.size, spec), image.rank is not None)
+            for image in images
+        )
+        sheets: list[Sheet] = []
+        for sheet in make_sheets(refs):
+            if sheets and sum(len(one.images) for one in (*sheets, sheet)) > most:
+                yield RenderTask(block_task, tuple(sheets))
+                sheets = []
+            sheets.append(sheet)
+        yield RenderTask(block_task, tuple(sheets))
+
+
+def _fitting_size(size: tuple[int, int], spec: SourceSpec) -> tuple[int, int]:
+    """Return the rows and columns of an image, corrected if they do not fit into its source."""
+    return min(max(size[0], 1), spec.height), min(max(size[1], 1), spec.width)
 
 
 def report(config: ReportConfig, progress: ProgressReporter) -> str:

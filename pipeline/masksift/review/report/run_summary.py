@@ -13,6 +13,7 @@ from masksift.core import signals
 from masksift.engine.completed_run import CompletedRun
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, MAX_SIDE_PIXELS, REGION_IMAGES_PER_FILE
 from masksift.review.rendering.palette import hex_colors
+from masksift.review.report.tasks import plane_order
 from masksift.storage.tables.parquet import iter_tables, read_table
 
 BINS = 100
@@ -63,7 +64,7 @@ def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sourc
     record, classes = run.record, _class_summaries(run)
     pairs = read_table(run.directory, "class_pairs.parquet", ["given", "suggested", "pixels", "images"])
     return {
-        "format": 1,
+        "format": 2,
         "run": record["fingerprint"],
         "out": record["configuration"]["out"],  # as typed: the absolute path is private
         "masksift": record["versions"]["masksift"],
@@ -78,6 +79,7 @@ def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sourc
         "pixels": sum(summary["pixels"] for summary in classes),
         "estimated_issues": record["estimated_issues"],
         "keeps_evidence": run.keeps_evidence,
+        "planes": plane_order(run.keeps_evidence),
         "sources": list(sources),
         "columns": list(run.context.path_columns),
         "stages": [

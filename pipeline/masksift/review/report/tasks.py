@@ -1,8 +1,9 @@
 """Render images of one source for the page, on a worker.
 
-Each image has a JPEG of its RGB image and a PNG with its planes stacked vertically: given (`g`) and predicted (`p`)
-classes as palette indices, class number + 1, and flagged pixels (`i`) as index 255. Index 0 is transparent: no label,
-not flagged. With more than 254 classes the PNG holds RGBA colors instead of indices.
+A sheet of images has a JPEG with their RGB images and a PNG with their planes, both stacked vertically. The planes of
+an image follow each other: given (`g`) and predicted (`p`) classes as palette indices, class number + 1, and flagged
+pixels (`i`) as index 255. Index 0 is transparent: no label, not flagged, or no plane. With more than 254 classes the
+PNG holds RGBA colors instead of indices.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from zlib import Z_RLE
@@ -25,24 +28,19 @@ from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.engine.planning.report_plan import MAX_SIDE_PIXELS, REPORT
 from masksift.engine.work_items import BlockTask, RunContext, sum_io_counters
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
+from masksift.review.report.sheets import Sheet, place
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.urls import local_path
 
 JPEG_QUALITY = 85
 """Compared on street scenes: 75 smears thin poles and lettering; 95 nearly doubles the bytes."""
 FLAGGED_COLOR = (255, 0, 200)
 """No class has this color."""
 FLAGGED_INDEX = 255
-
-
-@dataclass(frozen=True)
-class ImageRef:
-    """An image to render: row on the page, index in the source, rows and columns, and whether it is scored."""
-
-    number: int
-    index: int
-    size: tuple[int, int]
-    scored: bool
+PICTURES = "pictures"
+"""Directory of the files of the sheets."""
+MAX_CONCURRENT_WRITES = 8
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,12 @@ class RenderTask:
     """Images of one source, with any block task of that source."""
 
     block_task: BlockTask
-    images: tuple[ImageRef, ...]
+    sheets: tuple[Sheet, ...]
 
     @property
     def log_fields(self) -> dict[str, Any]:
         """Fields of log lines and traces."""
-        indices = [image.index for image in self.images]
+        indices = [image.index for sheet in self.sheets for image in sheet.images]
         return {"source": self.block_task.spec.name, "first_image": min(indices), "last_image": max(indices)}
 
 
@@ -75,9 +73,9 @@ class RenderedImage:
     Attributes:
         number: Row on the page.
         size: Rows and columns of the image.
-        view_size: Rows and columns of the rendered files.
-        picture: A JPEG exists.
-        planes: Letters of the planes in the PNG, empty without a PNG.
+        view_size: Rows and columns in the rendered files.
+        picture: The JPEG of the sheet shows the image.
+        planes: Letters of the planes that the PNG of the sheet shows.
         classes: Classes that occur in the planes.
         warnings: Data that cannot be shown, with the reasons.
     """
@@ -100,22 +98,25 @@ class RenderResult:
     task_result: TaskResult
 
 
-def image_file(number: int, extension: str) -> str:
-    """Return the file of a row, relative to the report directory."""
-    return f"pictures/{number:08d}.{extension}"
-
-
 def render(context: RenderContext, task: RenderTask) -> RenderResult:
     """Render the images of a task and write their files."""
     started, spec = time.perf_counter(), task.block_task.spec
     directory = ObjectDirectory(context.run.out, context.run.options)
     reader = ImageViewReader(context.run, task.block_task, context.images_array, predicted=context.predicted)
-    images = []
-    for ref in task.images:
-        view = reader.view(ref.index, MAX_SIDE_PIXELS, scored=ref.scored, size=ref.size)
-        images.append(_write_image(directory, ref.number, view, spec.classes, reader.images_warning))
+    images: list[RenderedImage] = []
+    with _background_writes(directory) as write:
+        for sheet in task.sheets:
+            views = [
+                reader.view(image.index, MAX_SIDE_PIXELS, scored=image.scored, size=image.size)
+                for image in sheet.images
+            ]
+            for extension, data in _encode_sheet(sheet, views, spec.classes, plane_order(context.predicted)).items():
+                write(f"{REPORT}/{PICTURES}/{sheet.file(extension)}", data)
+                directory.io_counters["bytes_written"] += len(data)
+            for image, view in zip(sheet.images, views, strict=True):
+                images.append(_describe(image.number, view, spec.classes, reader.images_warning))
     result = TaskResult(
-        task.images[0].number,
+        images[0].number,
         len(images),
         sum(math.prod(image.size) for image in images),
         {SCORED: len(images)},
@@ -125,24 +126,58 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
     return RenderResult(tuple(images), reader.images_warning, result)
 
 
-def _write_image(
-    directory: ObjectDirectory, number: int, view: ImageView, classes: int, images_warning: str
-) -> RenderedImage:
-    """Write the files of an image. The warning about the source's RGB images is reported once, not per image."""
+@contextmanager
+def _background_writes(directory: ObjectDirectory) -> Iterator[Callable[[str, bytes], Any]]:
+    """Return a function that writes a file: at once on a local disk, several at a time on a network."""
+    if local_path(directory.url) is not None:
+        yield directory.write
+        return
+    with ThreadPoolExecutor(MAX_CONCURRENT_WRITES, thread_name_prefix="background-write") as pool:
+        writes: list[Future[None]] = []
+        yield lambda name, data: writes.append(pool.submit(directory.write, name, data))
+        for finished in writes:
+            finished.result()
+
+
+def plane_order(predicted: bool) -> str:
+    """Return the letters of the planes of an image in a PNG, in order."""
+    return "gpi" if predicted else "gi"
+
+
+def _planes(view: ImageView) -> dict[str, NDArray[Any]]:
+    """Return the planes of an image that exist, by letter."""
     planes = {"g": view.given, "p": view.predicted, "i": view.flagged}
-    present = {letter: plane for letter, plane in planes.items() if plane is not None}
-    files = {} if view.rgb is None else {"jpg": encode_jpeg(view.rgb)}
-    files |= {"png": encode_planes(present, classes)} if present else {}
-    for extension, data in files.items():
-        directory.write(f"{REPORT}/{image_file(number, extension)}", data)
-        directory.io_counters["bytes_written"] += len(data)
+    return {letter: plane for letter, plane in planes.items() if plane is not None}
+
+
+def _encode_sheet(sheet: Sheet, views: Sequence[ImageView], classes: int, order: str) -> dict[str, bytes]:
+    """Encode the files of a sheet by extension: the RGB images, and the planes with those of an image in order."""
+    files, (rows, columns) = {}, sheet.cell
+    if any(view.rgb is not None for view in views):
+        rgb = np.zeros((len(views), rows, columns, 3), np.uint8)
+        for cell, view in zip(rgb, views, strict=True):
+            if view.rgb is not None:
+                place(cell, view.rgb)
+        files["jpg"] = encode_jpeg(rgb.reshape(-1, columns, 3))
+    planes = [_planes(view) for view in views]
+    if any(planes):
+        indices = np.zeros((len(views), len(order), rows, columns), class_dtype(classes))
+        for cells, present in zip(indices, planes, strict=True):
+            for letter, plane in present.items():
+                place(cells[order.index(letter)], palette_indices(plane, classes))
+        files["png"] = encode_planes(indices.reshape(-1, columns), classes)
+    return files
+
+
+def _describe(number: int, view: ImageView, classes: int, images_warning: str) -> RenderedImage:
+    """Describe a rendered image. The warning about the source's RGB images is reported once, not per image."""
     height, width = (-(-side // view.factor) for side in view.size)
     return RenderedImage(
         number,
         view.size,
         (height, width),
         view.rgb is not None,
-        "".join(present),
+        "".join(_planes(view)),
         _present_classes((view.given, view.predicted), classes),
         tuple(warning for warning in view.warnings if warning != images_warning),
     )
@@ -168,20 +203,19 @@ def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_planes(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
-    """Encode planes as one PNG; equal planes give equal bytes.
+def encode_planes(indices: NDArray[np.unsignedinteger], classes: int) -> bytes:
+    """Encode palette indices (h, w) as PNG; equal planes give equal bytes.
 
     Only runs of equal bytes are compressed: planes are made of runs. The search for longer matches takes five times as
     long and saves a seventh (measured).
 
     Args:
-        planes: Class numbers or flags (h, w) by letter, stacked in this order.
+        indices: Indices of `palette_indices`.
         classes: Number of classes.
 
     Returns:
         A palette image, or RGBA beyond 254 classes.
     """
-    indices = np.concatenate([_palette_indices(plane, classes) for plane in planes.values()])
     buffer = io.BytesIO()
     if classes <= MAX_COLORS:
         image = Image.fromarray(indices)
@@ -192,7 +226,7 @@ def encode_planes(planes: Mapping[str, NDArray[Any]], classes: int) -> bytes:
     return buffer.getvalue()
 
 
-def _palette_indices(plane: NDArray[Any], classes: int) -> NDArray[np.unsignedinteger]:
+def palette_indices(plane: NDArray[Any], classes: int) -> NDArray[np.unsignedinteger]:
     """Convert a plane to palette indices; values that are not a class become transparent."""
     index = class_dtype(classes).type
     if plane.dtype == bool:

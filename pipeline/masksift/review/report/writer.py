@@ -11,10 +11,11 @@ from typing import Any
 from masksift.engine.planning.report_plan import IMAGES_PER_FILE, PAGE, REGION_IMAGES_PER_FILE, REPORT
 from masksift.review.report.regions import ImageRegions
 from masksift.review.report.selection import SelectedImage
-from masksift.review.report.tasks import RenderedImage, image_file
+from masksift.review.report.sheets import Sheet
+from masksift.review.report.tasks import PICTURES, RenderedImage
 from masksift.storage.objects import ObjectDirectory
 
-DATA, PICTURES = "data", "pictures"
+DATA = "data"
 MAX_CONCURRENT_REMOVALS = 16
 _SCORE_DECIMALS = 6
 _ESCAPES = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"}
@@ -33,9 +34,21 @@ def rows_data(
     selected: Sequence[SelectedImage],
     rendered: Sequence[RenderedImage],
     regions: Sequence[ImageRegions],
+    places: Mapping[int, tuple[int, ...]],
     summary: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Collect rows of the page column by column; ``summary`` is the content of `data/run.js`."""
+    """Collect rows of the page column by column.
+
+    Args:
+        selected: The images.
+        rendered: Facts of the rendered images.
+        regions: Their regions.
+        places: Place of each image in its sheet, by row.
+        summary: Content of `data/run.js`.
+
+    Returns:
+        The columns by name.
+    """
     source_numbers = {name: number for number, name in enumerate(summary["sources"])}
     return {
         **{name: [getattr(image, name) for image in selected] for name in ("rank", "image_id", "index")},
@@ -47,6 +60,7 @@ def rows_data(
             name: [getattr(image, name) for image in rendered]
             for name in ("size", "view_size", "picture", "planes", "classes")
         },
+        "sheet": [places[image.number] for image in selected],
         "regions": [len(image.regions) for image in regions],
         "listed_regions": [image.listed for image in regions],
         "pairs": [image.class_pairs for image in regions],
@@ -70,14 +84,16 @@ def remove_page(directory: ObjectDirectory) -> None:
 def write_page(
     directory: ObjectDirectory,
     summary: Mapping[str, Any],
+    sheets: Sequence[Sheet],
     selected: Sequence[SelectedImage],
     rendered: Sequence[RenderedImage],
     regions: Sequence[ImageRegions],
 ) -> None:
     """Write all files but the rendered images, index.html last, and remove those of an earlier report."""
+    places = dict(place for sheet in sheets for place in sheet.places())
     files = {"run.js": script_call("run", summary)}
     for number, part in enumerate(_slices(len(selected), IMAGES_PER_FILE)):
-        rows = rows_data(selected[part], rendered[part], regions[part], summary)
+        rows = rows_data(selected[part], rendered[part], regions[part], places, summary)
         files[f"rows-{number:05d}.js"] = script_call("rows", number, rows)
     for number, part in enumerate(_slices(len(selected), REGION_IMAGES_PER_FILE)):
         lists = [image.regions for image in regions[part]]
@@ -86,15 +102,18 @@ def write_page(
         directory.write(f"{REPORT}/{DATA}/{name}", data)
         directory.io_counters["bytes_written"] += len(data)
     _remove_others(directory, DATA, files)
-    numbers = {
-        "jpg": [image.number for image in rendered if image.picture],
-        "png": [image.number for image in rendered if image.planes],
-    }
-    images = {image_file(n, extension).rpartition("/")[2] for extension, rows in numbers.items() for n in rows}
-    _remove_others(directory, PICTURES, images)
+    _remove_others(directory, PICTURES, set(_sheet_files(sheets, rendered)))
     static = (resources.files("masksift.review.report") / "static").iterdir()
     for file in sorted(static, key=lambda file: (file.name == "index.html", file.name)):
         directory.write(f"{REPORT}/{file.name}", file.read_bytes())
+
+
+def _sheet_files(sheets: Sequence[Sheet], rendered: Sequence[RenderedImage]) -> Iterator[str]:
+    """Yield the names of the files of all sheets."""
+    for sheet in sheets:
+        images = [rendered[image.number] for image in sheet.images]
+        yield from [sheet.file("jpg")] if any(image.picture for image in images) else []
+        yield from [sheet.file("png")] if any(image.planes for image in images) else []
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

@@ -58,7 +58,7 @@
 
     async open() {
       run = await load("data/run.js", "run");
-      if (run.format !== 1) throw new Error(`this page reads report format 1, the data have format ${run.format}`);
+      if (run.format !== 2) throw new Error(`this page reads report format 2, the data have format ${run.format}`);
       run.files = Math.ceil(run.rows / run.rows_per_file);
       return run;
     },
@@ -99,6 +99,7 @@
         "view_size",
         "picture",
         "planes",
+        "sheet",
         "classes",
         "regions",
         "listed_regions",
@@ -143,7 +144,20 @@
     get cachedRegionFiles() {
       return regionFiles.size;
     },
-    file: (row, ending) => `pictures/${String(row.number).padStart(8, "0")}.${ending}`,
+    file: (row, ending) => `pictures/${String(row.sheet[0]).padStart(8, "0")}.${ending}`,
+
+    // Position of a file that shows a part of it in the box of an image, relative to the box. The file is a stack of
+    // cells with `planes` planes for each image of the sheet; the image is in the middle of its cell.
+    sheetStyle(row, plane = 0, planes = 1) {
+      const [, position, images, rows, columns] = row.sheet;
+      const [height, width] = row.view_size;
+      const top = (position * planes + plane) * rows + Math.floor((rows - height) / 2);
+      return {
+        "--top": `${(-100 * top) / height}%`,
+        "--width": `${(100 * columns) / width}%`,
+        "--height": `${(100 * images * planes * rows) / height}%`,
+      };
+    },
 
     className: (number) => (number === null ? "nothing" : run.classes[number].name),
     // Describe a region as text for an attribute: "given road, suggested sidewalk, 4,120 px".

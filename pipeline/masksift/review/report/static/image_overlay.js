@@ -16,26 +16,30 @@
     const markFailed = (what) => () => node.classList.add(`failed-${what}`);
     if (row.picture) {
       node.append(
-        el("img", {
-          class: "picture",
-          src: masksift.data.file(row, "jpg"),
-          alt: "",
-          draggable: "false",
-          decoding: "async",
-          onerror: markFailed("picture"),
-        }),
+        el(
+          "span",
+          { class: "crop" },
+          el("img", {
+            class: "picture",
+            src: masksift.data.file(row, "jpg"),
+            style: masksift.data.sheetStyle(row),
+            alt: "",
+            draggable: "false",
+            decoding: "async",
+            onerror: markFailed("picture"),
+          }),
+        ),
       );
     }
-    letters.forEach((letter, position) =>
+    const order = masksift.data.run.planes;
+    letters.forEach((letter) =>
       node.append(
         el(
           "span",
-          {
-            class: `plane ${PLANES[letter]}${letter === fallback ? " fallback" : ""}`,
-            style: { "--position": position, "--planes": letters.length },
-          },
+          { class: `crop plane ${PLANES[letter]}${letter === fallback ? " fallback" : ""}` },
           el("img", {
             src: masksift.data.file(row, "png"),
+            style: masksift.data.sheetStyle(row, order.indexOf(letter), order.length),
             alt: "",
             draggable: "false",
             decoding: "async",
