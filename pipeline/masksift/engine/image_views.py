@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from PIL import Image
 
 from masksift.core.errors import DataError
 from masksift.core.status import BAD_LABELS, ImageStatus
-from masksift.engine.block_io import BufferPool, open_labels, read_labels
+from masksift.engine.block_io import BufferPool, iter_label_windows, open_labels, read_labels, window_to_slices
 from masksift.engine.planning.report_plan import STRIP_PIXELS, images_per_read, reduction_factor
 from masksift.engine.score_inputs import ScoreInputs, score_input_name
 from masksift.engine.work_items import BlockTask, RunContext
@@ -88,10 +88,16 @@ class _ChunkCache(Generic[T]):
         start = index // self.images_per_read * self.images_per_read
         if start != self._start:
             self._start, self._content = -1, None  # stays empty if reading fails
-            self._content = read(start, min(start + self.images_per_read, self._images))
+            ((_, stop),) = self.spans([index])
+            self._content = read(start, stop)
             self._start = start
         assert self._content is not None
         return self._content, index - start
+
+    def spans(self, indices: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the (start, stop) that `get` reads for images in this order."""
+        starts = dict.fromkeys(index // self.images_per_read * self.images_per_read for index in indices)
+        return [(start, min(start + self.images_per_read, self._images)) for start in starts]
 
 
 class ImageViewReader:
@@ -178,6 +184,34 @@ class ImageViewReader:
             tuple(warnings),
         )
 
+    def prefetch(self, images: Sequence[tuple[int, tuple[int, int], bool]], side: int | None = None) -> None:
+        """Announce the images (index, size, scored) of the next views, in this order: a network store reads ahead."""
+        spec = self._task.spec
+        scored = [index for index, _, is_scored in images if is_scored]
+
+        def label_windows() -> Iterator[tuple[slice, ...]]:
+            for start, stop in self._given_cache.spans([index for index, _, _ in images]):
+                yield from map(window_to_slices, iter_label_windows(spec, start, stop))
+
+        def rgb_windows() -> Iterator[tuple[slice, ...]]:
+            if self._rgb_cache.images_per_read > 1:
+                for start, stop in self._rgb_cache.spans([index for index, _, _ in images]):
+                    yield slice(start, stop), slice(0, spec.height), slice(0, spec.width), slice(0, 3)
+                return
+            for index, (rows, columns), _ in images:
+                for window in self._rgb_bands(index, rows, columns, reduction_factor((rows, columns), side)):
+                    yield *window, slice(0, 3)
+
+        def announce_planes() -> None:
+            if self._evidence is not None:
+                self._evidence.prefetch(PREDICTED_CLASS, self._predicted_cache.spans(scored))
+            self._masks.prefetch(ISSUE_MASK, self._mask_cache.spans(scored))
+
+        if self._rgb is not None:
+            self._rgb.prefetch(rgb_windows())
+        for announce in (lambda: self.open_labels().prefetch(label_windows()), announce_planes):
+            _read_or_warn([], announce)  # the read of missing data states the reason
+
     def open_labels(self) -> ArrayReader:
         """Open the labels on first use. Raises FileNotFoundError if they were removed since the run."""
         if self._labels is None:
@@ -241,21 +275,30 @@ class ImageViewReader:
             images, position = self._rgb_cache.get(index, self._read_rgb_images)
             rgb = images[position, :rows, :columns]
             return rgb.copy() if factor == 1 else _downscale_rgb(rgb, factor)
-        strip_rows = max(1, STRIP_PIXELS // columns // factor) * factor
-        band_rows = self._rgb_chunk_rows * max(1, strip_rows // self._rgb_chunk_rows)
+        strip_rows = _strip_rows(columns, factor)
         image = np.empty((-(-rows // factor), -(-columns // factor), 3), np.uint8)
         remainder, first = np.empty((0, columns, 3), np.uint8), 0  # rows of a square that continues in the next band
-        for y in range(0, rows, band_rows):
-            window = slice(index, index + 1), slice(y, min(y + band_rows, rows)), slice(0, columns)
+        for window in self._rgb_bands(index, rows, columns, factor):
             band = self._read_rgb_window(*window)[0]
             band = np.concatenate([remainder, band]) if len(remainder) else band
-            whole = len(band) if y + band_rows >= rows else len(band) // factor * factor
+            whole = len(band) if window[1].stop == rows else len(band) // factor * factor
             for start in range(0, whole, strip_rows):
                 strip = _downscale_rgb(band[start : min(start + strip_rows, whole)], factor)
                 image[first : first + len(strip)] = strip
                 first += len(strip)
             remainder = band[whole:].copy()
         return image
+
+    def _rgb_bands(self, index: int, rows: int, columns: int, factor: int) -> Iterator[tuple[slice, slice, slice]]:
+        """Yield the windows in which an RGB image is read: bands of whole chunks of about the size of a strip."""
+        band_rows = self._rgb_chunk_rows * max(1, _strip_rows(columns, factor) // self._rgb_chunk_rows)
+        for y in range(0, rows, band_rows):
+            yield slice(index, index + 1), slice(y, min(y + band_rows, rows)), slice(0, columns)
+
+
+def _strip_rows(columns: int, factor: int) -> int:
+    """Return the rows of an RGB image that are downscaled at a time."""
+    return max(1, STRIP_PIXELS // columns // factor) * factor
 
 
 def _downscale_rgb(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -114,6 +114,7 @@ def test_render_task_peak_memory_is_within_the_plan(
     monkeypatch.setattr("masksift.engine.image_views.STRIP_PIXELS", 1 << 17)
     monkeypatch.setattr(report_plan, "STRIP_PIXELS", 1 << 17)
     monkeypatch.setattr(report_plan, "DRAWING_BYTES", 6 << 20)
+    monkeypatch.setattr(report_plan, "PREFETCH_BYTES", 0)  # a local store reads nothing ahead
     data = make_data(images=2, classes=2, height=900, width=1200, dtype="uint8")
     source = write_source(tmp_path / "s.zarr", data, chunks=(1, 2, 900, 1200), label_chunks=label_chunk)
     group = zarr.open_group(source.path, mode="a")

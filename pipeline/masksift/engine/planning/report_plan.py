@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from masksift.core.limits import PREFETCH_BYTES
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.scoring.kernels.condense import class_dtype
 
@@ -23,6 +24,8 @@ JPEG_BLOCK_PIXELS = 16
 """Rows of a JPEG block with chroma subsampling."""
 MAX_TASK_IMAGES, MAX_TASK_PIXELS = 256, 1 << 24
 """Bounds of a task, which takes about half a second."""
+READ_AHEAD_PIXELS = 1 << 21
+"""Pixels of the images that are read ahead together from a network, unless one image has more."""
 STRIP_PIXELS = 1 << 22
 """Pixels of an RGB image or a plane that are downscaled at a time."""
 MAX_READ_PIXELS = 1 << 24
@@ -134,7 +137,10 @@ def _read_count(share: float, tasks: float, source: SourceSpec, chunk_images: in
 
 
 def drawing_memory(source: SourceSpec, chunks: tuple[int, int, int], image_array: ArraySpec | None) -> int:
-    """Return the peak bytes of drawing one image: its labels, then its RGB image in bands or its planes."""
+    """Return the peak bytes of drawing one image: its labels, then its RGB image in bands or its planes.
+
+    The chunks of the following images are read ahead from a network.
+    """
     class_bytes = class_dtype(source.classes).itemsize
     label_window = max(min(source.pixels, MAX_READ_PIXELS), math.prod(source.labels.chunks))
     classes = images_per_read(source.labels.chunks[0], source.pixels) * source.pixels * class_bytes
@@ -142,7 +148,7 @@ def drawing_memory(source: SourceSpec, chunks: tuple[int, int, int], image_array
     cached = (images_per_read(chunks[0], source.pixels) - 1) * source.pixels * (class_bytes + 1)
     decoded = 2 * min(CONCURRENT_CHUNKS, _chunks_per_image(source, chunks)) * math.prod(chunks) * class_bytes
     planes = source.pixels * (class_bytes + 1) + decoded
-    rgb = 0
+    rgb, prefetched = 0, sum(_prefetched_bytes(source, n) for n in (source.labels.itemsize, class_bytes, 1))
     if image_array is not None:
         images, rows, columns, channels = image_array.chunks
         strip = min(STRIP_PIXELS, source.pixels)
@@ -151,8 +157,14 @@ def drawing_memory(source: SourceSpec, chunks: tuple[int, int, int], image_array
         together = images_per_read(_rgb_images_per_chunk(source, image_array), source.pixels)
         cached += (together - 1) * source.pixels * 3
         # a band, the same band after the rows of an unfinished square, and a strip in Pillow
+        prefetched += _prefetched_bytes(source, channels)
         rgb = 6 * band + 4 * strip + 2 * across * images * rows * columns * channels
-    return labels + cached + max(planes, rgb) + DRAWING_BYTES
+    return labels + cached + prefetched + max(planes, rgb) + DRAWING_BYTES
+
+
+def _prefetched_bytes(source: SourceSpec, pixel_bytes: int) -> int:
+    """Return the bytes of an array that are read ahead from a network."""
+    return min(PREFETCH_BYTES, max(READ_AHEAD_PIXELS, source.pixels) * pixel_bytes)
 
 
 def _chunks_per_image(source: SourceSpec, chunks: tuple[int, int, int]) -> int:

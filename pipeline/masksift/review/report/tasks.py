@@ -25,7 +25,7 @@ from PIL import Image
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_views import ImageView, ImageViewReader
-from masksift.engine.planning.report_plan import MAX_SIDE_PIXELS, REPORT
+from masksift.engine.planning.report_plan import MAX_SIDE_PIXELS, READ_AHEAD_PIXELS, REPORT
 from masksift.engine.work_items import BlockTask, RunContext, sum_io_counters
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.review.report.sheets import Sheet, place
@@ -104,8 +104,13 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
     directory = ObjectDirectory(context.run.out, context.run.options)
     reader = ImageViewReader(context.run, task.block_task, context.images_array, predicted=context.predicted)
     images: list[RenderedImage] = []
+    ahead = 0
     with _background_writes(directory) as write:
-        for sheet in task.sheets:
+        for number, sheet in enumerate(task.sheets):
+            if number == ahead:
+                ahead += max(1, READ_AHEAD_PIXELS // (spec.pixels * len(sheet.images)))
+                announced = [image for sheet in task.sheets[number:ahead] for image in sheet.images]
+                reader.prefetch([(image.index, image.size, image.scored) for image in announced], MAX_SIDE_PIXELS)
             views = [
                 reader.view(image.index, MAX_SIDE_PIXELS, scored=image.scored, size=image.size)
                 for image in sheet.images
