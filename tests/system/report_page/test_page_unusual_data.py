@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from support.browser import missing_browser_reason, record_page
 from system.report_page.fake_reports import ReportSpec, make_regions, make_report
@@ -118,6 +122,28 @@ def test_report_without_images_shows_the_planes(browser: Any, tmp_path: Path, pl
             page.keyboard.press("3")
             expect(card.locator(".predicted")).to_be_visible()
             expect(card.locator(".given")).to_be_hidden()
+
+
+def test_images_that_share_files_look_like_images_in_separate_files(browser: Any, tmp_path: Path) -> None:
+    shown = []
+    for sheet in (1, 4):
+        report = make_report(tmp_path / f"sheets-of-{sheet}", ReportSpec(rows=10, sheet=sheet))
+        assert len(list((report / "pictures").iterdir())) == 2 * -(-10 // sheet)
+        with open_report(browser, report) as page:
+            page.locator("#gallery[data-complete]").wait_for()
+            page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
+            page.keyboard.press("o")
+            page.locator(".decision").first.focus()
+            for number, key in itertools.product((0, 2, 9), "123"):
+                page.keyboard.press(key)
+                data = page.locator(".card .image-overlay").nth(number).screenshot()
+                shown.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.int16))
+    separate, shared = shown[:9], shown[9:]
+    for one, other in zip(separate, shared, strict=True):
+        assert np.abs(one - other).mean() < 4
+        for edge in (1, -2):  # the outermost rows of screen pixels are partly outside of the image
+            assert np.abs(one[edge] - other[edge]).mean() < 6, "no neighbor in the file shows"
+    assert np.abs(separate[0] - separate[6][: len(separate[0])]).mean() > 8, "images differ"
 
 
 def test_quarantined_image_shows_reason_and_warnings(browser: Any, plain: Path) -> None:
