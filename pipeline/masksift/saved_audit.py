@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,6 +24,7 @@ from masksift.review.export.command import export
 from masksift.review.export.config import export_config_class
 from masksift.review.report.command import report
 from masksift.review.report.config import ReportConfig
+from masksift.review.report.tasks import MAX_CONCURRENT_WRITES
 from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.image import CondensedImage, CondensedImages
@@ -204,9 +206,11 @@ def copy_report(run_url: str, target: str, top: int, storage: Mapping[str, Any],
     with argument_names():
         report(build_config(ReportConfig, {"run": run_url, "top": top, "executor": SERIAL}, {}), progress)
     page = Path(run_url) / "report"
-    for path in sorted(page.rglob("*")):
-        if path.is_file():
-            directory.write(path.relative_to(page).as_posix(), path.read_bytes())
+    files = sorted((path for path in page.rglob("*") if path.is_file()), key=lambda path: path.name == "index.html")
+    *others, index = files
+    with ThreadPoolExecutor(MAX_CONCURRENT_WRITES, thread_name_prefix="copy") as pool:
+        list(pool.map(lambda path: directory.write(path.relative_to(page).as_posix(), path.read_bytes()), others))
+    directory.write(index.name, index.read_bytes())  # last: the page is complete as soon as it exists
     return join(target, "index.html")
 
 
