@@ -16,6 +16,7 @@ import zarr
 
 import masksift
 from masksift.core.errors import UsageError
+from review.report.report_files import Page
 from support.cli import exit_code, run_cli
 from support.datasets import make_dataset
 from support.errors import raises
@@ -186,7 +187,7 @@ def test_commands_take_a_saved_audit(
 def test_saved_audit_holds_the_rgb_images_of_its_report(audit: masksift.Audit, tmp_path: Path) -> None:
     audit.save(str(tmp_path / "run"), source=str(tmp_path / "a.zarr"))
     np.testing.assert_array_equal(np.asarray(zarr.open_group(tmp_path / "a.zarr", mode="r")["images"]), RGB)
-    assert len(list((tmp_path / "run/report/pictures").glob("*.jpg"))) == 6
+    assert [row["picture"] for row in Page(tmp_path / "run").rows] == [True] * 6
 
 
 def test_urls_in_use_are_refused(audit: masksift.Audit, tmp_path: Path) -> None:
@@ -203,11 +204,13 @@ def test_urls_in_use_are_refused(audit: masksift.Audit, tmp_path: Path) -> None:
 
 def test_report_is_a_page_of_its_own(audit: masksift.Audit, tmp_path: Path) -> None:
     for _ in range(2):  # a cell of a notebook runs again
-        assert audit.report(tmp_path / "page", top=3) == f"{tmp_path}/page/index.html"
-    page = (tmp_path / "page/index.html").read_text()
+        assert audit.report(tmp_path / "page/report", top=3) == f"{tmp_path}/page/report/index.html"
+    page = (tmp_path / "page/report/index.html").read_text()
     for name in re.findall(r'(?:src|href)="([\w./-]+)"', page):
-        assert (tmp_path / "page" / name).is_file(), name
-    assert len(list((tmp_path / "page/pictures").glob("*.jpg"))) == 4, "three ranked images and a quarantined one"
+        assert (tmp_path / "page/report" / name).is_file(), name
+    copied = Page(tmp_path / "page")
+    assert [row["picture"] for row in copied.rows] == [True] * 4, "three ranked images and a quarantined one"
+    assert [copied.rgb(number).ndim for number in range(4)] == [3] * 4
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign/notes.txt").touch()
     with raises(UsageError, r"foreign contains other files \(notes\.txt\)\. Pass a new directory"):

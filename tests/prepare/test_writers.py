@@ -19,6 +19,7 @@ from masksift.engine.planning import layout
 from masksift.prepare.writers import predictions as prediction_writer
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
+from review.report.report_files import Page
 from support.cli import run_cli
 from support.datasets import Data
 from support.errors import raises
@@ -114,8 +115,7 @@ def test_evidence_writer_stores_pictures_that_the_report_shows(tmp_path: Path) -
             writer.write(data.predictions[window], data.labels[window], pictures=images[window])
     np.testing.assert_array_equal(np.asarray(zarr.open_group(tmp_path / "a.zarr", mode="r")["images"]), images)
     run(tmp_path / "a.zarr", tmp_path / "out")
-    shown = list((tmp_path / "out/report/pictures").glob("*.jpg"))
-    assert len(shown) == 5
+    assert [row["picture"] for row in Page(tmp_path / "out").rows] == [True] * 5
     with raises(UsageError, r"already holds evidence of another source"):
         EvidenceWriter(str(tmp_path / "a.zarr"), **writer_args(data))
 
