@@ -255,7 +255,9 @@ def condense_chunk(
     if together is not None:
         failed = {i - start: status for i, status in statuses.items()}
         found_statuses = together.finish(
-            failed, lambda part, images, counted: consume(start + part.start, {"": (images, counted)})
+            failed,
+            lambda part, images, counted: consume(start + part.start, {"": (images, counted)}),
+            overwrite_labels=True,
         )
         statuses = dict(enumerate(found_statuses, start))
     for i, condenser in enumerate(condensers if together is None else ()):

@@ -287,7 +287,11 @@ class ImagesCondenser:
             self.image(first + i).add_window(predictions[i])
 
     def finish(
-        self, failed: Mapping[int, ImageStatus], consume: Callable[[slice, ImageEvidence, ClassStatistics], None]
+        self,
+        failed: Mapping[int, ImageStatus],
+        consume: Callable[[slice, ImageEvidence, ClassStatistics], None],
+        *,
+        overwrite_labels: bool = False,
     ) -> list[ImageStatus]:
         """Set the planes of images that are quarantined to 0, and hand over all images in groups.
 
@@ -295,6 +299,7 @@ class ImagesCondenser:
             failed: Statuses of images that were left out.
             consume: Called with each group of images, their evidence and their statistics, while the planes are in the
                 cache. All pixels of quarantined images are ignored.
+            overwrite_labels: Ignore these pixels in the class planes themselves instead of a copy.
 
         Returns:
             Status of each image.
@@ -310,7 +315,10 @@ class ImagesCondenser:
         is_failed[list(failed)] = True
         for plane in self._planes.arrays:
             plane[is_failed] = 0
-        labels, lattice_counts, valid = ignoring_images(self._labels, is_failed), self._lattice_counts, list[int]()
+        if overwrite_labels:
+            self._labels[is_failed] = np.iinfo(self._labels.dtype).max
+        labels = self._labels if overwrite_labels else ignoring_images(self._labels, is_failed)
+        lattice_counts, valid = self._lattice_counts, list[int]()
         for part in image_groups(len(labels), labels[0].size, config.classes):
             evidence = make_evidence(labels[part], self._planes[part], config)
             consume(part, evidence, class_statistics(config, evidence, lattice_counts))

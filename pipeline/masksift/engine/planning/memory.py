@@ -21,6 +21,7 @@ from masksift.engine.planning.layout import (
     writes_score_inputs,
 )
 from masksift.engine.planning.requests import IMAGE_PART_ROWS, RANKING_PART_ROWS
+from masksift.scoring.image import image_groups
 from masksift.scoring.kernels import regions as region_kernels
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.decode import source_rows_at_most
@@ -70,7 +71,7 @@ def condense_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
         )
     if settings.scores_at_once:
         planes += layout.chunk_images * source.pixels + _scoring_memory(source, layout, settings)
-    statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8
+    statistics = 4 * (source.classes * (source.classes + 3 * 256) + 65536) * 8 + _group_memory(source, layout)
     written = _values_in_writing(source, layout) * evidence_bytes
     # the labels' reader, and those of the predictions with a chunk each
     prefetched = PREFETCH_BYTES + sum(
@@ -141,11 +142,25 @@ def score_memory(source: SourceSpec, layout: Layout, settings: Settings, *, reus
     return round(ALLOCATOR_OVERHEAD * (planes + labels + scoring + written + settings.remote * prefetched))
 
 
+def _group_images(source: SourceSpec, layout: Layout) -> int:
+    """Return the number of images that are counted and scored together."""
+    group = next(image_groups(layout.chunk_images, source.pixels, source.classes))
+    return int(group.stop)
+
+
+def _group_memory(source: SourceSpec, layout: Layout) -> int:
+    """Return the bytes of the counts of a group: pairs of classes, codes by class, and codes with their weights."""
+    classes, codes = source.classes, min(source.pixels, 1 << 16)
+    image = 4 * 8 * classes**2 + 5 * 8 * classes + 2 * 8 * min(source.pixels, 256 * classes) + 7 * 8 * codes
+    return _group_images(source, layout) * image
+
+
 def _scoring_memory(source: SourceSpec, layout: Layout, settings: Settings) -> int:
     """Return the bytes of regions and their rows."""
     # Regions follow the scores. In the worst case each pixel is a region of 96 bytes with a run of 24 bytes. The scores
     # hold less: two rows of components.
-    found = min(source.pixels, max(region_kernels.CAPACITY, source.width)) * (96 + 24)
+    pixels = _group_images(source, layout) * source.pixels
+    found = min(pixels, max(region_kernels.CAPACITY, source.width)) * (96 + 24) + _group_memory(source, layout)
     listed = min(settings.max_regions, layout.block_images * source.pixels // settings.min_area) * REGION_BYTES
     return found + listed
 
