@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import PlanRefused
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables
 from masksift.engine.compact_task import CompactContext, ImageParts
@@ -26,6 +27,7 @@ from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.work_items import (
     CONDENSE,
     SCORE,
+    BlockGroups,
     BlockTask,
     BlockTasks,
     RunContext,
@@ -185,8 +187,11 @@ class RunStages:
     def find_thresholds(self, tau: str | float) -> tuple[Statistics, Thresholds]:
         """Reduce the statistics of all blocks and compute the thresholds, or use the frozen ones of another run."""
         with self.progress.stage("thresholds") as stage:
-            load = self._instrument(partial(load_statistics, self.context), "statistics")
-            statistics = self.executor.reduce(load, self.tasks, Statistics.merge, "statistics")
+            load = InstrumentedTask(
+                partial(load_statistics, self.context), self.context.fingerprint, "statistics", _group_fields
+            )
+            groups = BlockGroups(self.tasks, MAX_CONCURRENT_REQUESTS)
+            statistics = self.executor.reduce(load, groups, Statistics.merge, "statistics")
             thresholds = self.frozen or compute_thresholds(statistics, tau, self)
         self.stats.add(stage.fields())
         return statistics, thresholds
@@ -256,6 +261,10 @@ class RunStages:
 
     def _instrument(self, function: Callable[[BlockTask], Any], stage: str) -> InstrumentedTask[BlockTask, Any]:
         return InstrumentedTask(function, self.context.fingerprint, stage)
+
+
+def _group_fields(tasks: Sequence[BlockTask]) -> dict[str, Any]:
+    return {"first_block": tasks[0].block.number, "last_block": tasks[-1].block.number}
 
 
 def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:

@@ -9,8 +9,9 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -259,6 +260,28 @@ class BlockTasks(Sequence[BlockTask]):
 
 
 @dataclass(frozen=True)
+class BlockGroups(Sequence[list[BlockTask]]):
+    """Groups of ``size`` consecutive tasks, the last one shorter, created on access."""
+
+    tasks: BlockTasks
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.tasks) // self.size)
+
+    @overload
+    def __getitem__(self, number: int) -> list[BlockTask]: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[list[BlockTask]]: ...
+    def __getitem__(self, number: int | slice) -> list[BlockTask] | list[list[BlockTask]]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(f"there are {len(self)} groups, none has the number {number}")
+        return self.tasks[number * self.size : (number + 1) * self.size]
+
+
+@dataclass(frozen=True)
 class PairCounts:
     """Flagged pixels, and images that have any, by given and suggested class: int64 arrays of shape (K, K)."""
 
@@ -355,9 +378,14 @@ def pack_condense_output(statistics: ClassStatistics, statuses: Sequence[ImageSt
     }
 
 
-def load_statistics(context: RunContext, task: BlockTask) -> Statistics:
-    """Load the statistics of a condensed block."""
-    return Statistics((ClassStatistics.from_bytes(_load_condensed(context, task)["statistics"]),))
+def load_statistics(context: RunContext, tasks: Sequence[BlockTask]) -> Statistics:
+    """Load and merge the statistics of some condensed blocks, all at once: each load waits for a request."""
+
+    def load(task: BlockTask) -> Statistics:
+        return Statistics((ClassStatistics.from_bytes(_load_condensed(context, task)["statistics"]),))
+
+    with ThreadPoolExecutor(len(tasks), thread_name_prefix="statistics") as pool:
+        return reduce(Statistics.merge, pool.map(load, tasks))
 
 
 def load_statuses(context: RunContext, task: BlockTask) -> list[ImageStatus]:
