@@ -28,7 +28,7 @@ from masksift.engine.stages import (
     check_workers,
     create_evidence_arrays,
     discard_evidence,
-    discard_score_inputs,
+    discard_leftovers,
 )
 from masksift.engine.work_items import BlockTasks, RunContext
 from masksift.review.report.command import make_report, max_tasks
@@ -192,9 +192,12 @@ def _execute(
             fields = partial(make_record, config, context, tasks, stats, thresholds, executor, workers, started)
             ranked = CompletedRun({**fields(), "finished": None}, context, tasks, keeps_evidence=True)
             make_report(ranked, config.report.top, config.arrays.images, executor, progress, stats)
-            executor.release()  # what follows needs no worker
+            if context.keeps_evidence:
+                executor.release()  # what follows needs no worker
             tables = publisher.publish(stats.counts[SCORED], format_time(started), progress, stats)
             job.write_record(record := {**fields(), **tables})
+            if not context.keeps_evidence:
+                stages.discard_score_inputs()
     return _finish(config, context, tasks, record, resumed)
 
 
@@ -202,7 +205,7 @@ def _finish(
     config: RunConfig, context: RunContext, tasks: BlockTasks, record: Mapping[str, Any], resumed: bool
 ) -> RunResult:
     """Do what follows the record: a run that is killed here is complete, and the next call repeats this."""
-    discard_score_inputs(context)
+    discard_leftovers(context)
     if not config.evidence.keep:
         discard_evidence(context, tasks)
     quarantined = record["images"] - record["counts"].get(SCORED, 0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
-from masksift.engine.work_items import unpack_arrays
+from masksift.engine.work_items import BlockTask, RunContext, unpack_arrays
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.differences import Differences, Planes, find_differences, restore_planes
 from masksift.scoring.kernels.pixel_statistics import CodeCounts
@@ -33,6 +33,17 @@ SCORE_INPUTS = "manifest/score_inputs"
 def score_input_name(fingerprint: str, source: int, start: int) -> str:
     """Return the name of the object of the chunk that begins with an image of a source."""
     return f"{SCORE_INPUTS}/{fingerprint[:12]}-{source:06d}-{start:09d}.npz"
+
+
+def remove_score_inputs(context: RunContext, tasks: Sequence[BlockTask]) -> None:
+    """Remove the objects of some blocks, if they exist."""
+    names = [
+        score_input_name(context.fingerprint, task.spec.index, start)
+        for task in tasks
+        if context.has_score_inputs(task)
+        for start, _ in task.layout.chunk_ranges(task.block.start, task.block.stop)
+    ]
+    ObjectDirectory(context.out, context.options).remove_all(names)
 
 
 @dataclass

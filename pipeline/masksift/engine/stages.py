@@ -16,13 +16,13 @@ from masksift.core.errors import PlanRefused
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables
-from masksift.engine.compact_task import CompactContext, ImageParts
+from masksift.engine.compact_task import COMPACT, CompactContext, ImageParts
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import Causes, FirstImagesCheck, add_causes
 from masksift.engine.rank_stage import rank_on_workers, rank_one_part
 from masksift.engine.resumable_job import for_each_source
-from masksift.engine.score_inputs import SCORE_INPUTS
+from masksift.engine.score_inputs import SCORE_INPUTS, remove_score_inputs
 from masksift.engine.score_task import count_block, refine_block, score_block
 from masksift.engine.work_items import (
     CONDENSE,
@@ -213,6 +213,14 @@ class RunStages:
         tasks = self.tasks if self.frozen is None else self.tasks.reused
         if len(tasks):
             self._add_images(self._map(partial(score_block, self.context, thresholds), tasks, SCORE))
+        if self.context.keeps_evidence and self.frozen is None:  # the report draws from planes that are kept
+            self.discard_score_inputs()
+
+    def discard_score_inputs(self) -> None:
+        """Remove the input of scoring on the workers: a large run has millions of objects."""
+        groups = BlockGroups(self.tasks.to_condense, MAX_CONCURRENT_REQUESTS)
+        for _ in self.executor.map(partial(remove_score_inputs, self.context), groups, "discard"):
+            pass
 
     @property
     def rank_tasks(self) -> int:
@@ -272,9 +280,11 @@ def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
     for_each_source(lambda spec: context.issue_mask_arrays(spec).remove(EVIDENCE_PLANES), tasks.sources)
 
 
-def discard_score_inputs(context: RunContext) -> None:
-    """Remove the input of scoring of a complete run."""
-    ObjectDirectory(context.out, context.options).remove_below(SCORE_INPUTS)
+def discard_leftovers(context: RunContext) -> None:
+    """Remove what a complete run may still have of its stages, apart from what `--base` reads."""
+    directory = ObjectDirectory(context.out, context.options)
+    for prefix in (SCORE_INPUTS, f"manifest/{COMPACT}"):  # of the latter each part holds up to `regions.top` regions
+        directory.remove_below(prefix)
 
 
 def map_blocks(
