@@ -23,7 +23,6 @@ from masksift.scoring.kernels.flags import count_reached, flag_pixels, softmin_s
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from masksift.scoring.kernels.regions import OmissionRule, find_regions
-from masksift.scoring.kernels.sums import mean_overlaps, segment_sums
 
 
 def warm_cache() -> None:
@@ -66,8 +65,6 @@ def _score(labels: np.ndarray, winner: np.ndarray, own: np.ndarray, best: np.nda
     count_at_least(*flat, best.reshape(-1), limits)
     confidence_by_class(labels, winner, best, encoding, 3)
     component_means(winner, labels, own, encoding, 3, np.ones(1, np.int64))
-    mean_overlaps(np.ones((1, 3, 3), np.int64))
-    segment_sums(np.ones(3), np.array([3]))
     omissions = OmissionRule(limits, np.zeros(3), limits)
     find_regions(labels, winner, own, best, np.ones(labels.shape, np.uint8), encoding, 3, omissions=omissions)
     if encoding.dtype == "uint8":
