@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import bench_ranking, quick, simulated
 from benchmarks.cost import CLASSES, IMAGES, INPUTS, Figures, Prices, cost, page
+from masksift.engine.compact_task import ImageParts, load_part
+from masksift.engine.planning.blocks import BlockSequence
 
 HERE = Path(__file__).parents[1] / "benchmarks"
 REPOSITORY = HERE.parents[1]
@@ -57,9 +59,13 @@ def test_wall_time_is_limited_by_the_scheduler() -> None:
     assert estimate.wall(100_000) == pytest.approx(40_000 * 0.003 + 2)
 
 
-def test_ranking_benchmark_accepts_the_schema_of_a_run() -> None:
-    assert [len(table) for table in bench_ranking.images(5, each=2)] == [2, 2, 1]
-    bench_ranking.sort(1000)
+def test_ranking_benchmark_writes_block_outputs_of_a_run(tmp_path: Path) -> None:
+    images = 2 * bench_ranking.BLOCK_IMAGES
+    bench_ranking.write_blocks(tmp_path, images)
+    context = bench_ranking.make_context(tmp_path)
+    parts = ImageParts(BlockSequence(((images, bench_ranking.BLOCK_IMAGES),)), context.run.image_part_rows)
+    rows = load_part(context, context.manifest, parts[0])
+    assert (len(rows.images), len(rows.regions)) == (images, images * bench_ranking.REGIONS_PER_IMAGE)
 
 
 def test_simulated_task_returns_its_duration() -> None:

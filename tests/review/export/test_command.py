@@ -17,6 +17,7 @@ from masksift.storage.objects import ObjectDirectory
 from review.export.helpers import ExportedRun, export
 from support.camvid import CAMVID
 from support.cli import error_message, exit_code, run_cli
+from support.moved_sources import move_sources
 from support.results import read_files, read_rows
 from support.s3_server import S3Server
 from support.sources import erase_chunks
@@ -119,8 +120,7 @@ def test_missing_pycocotools_names_the_extra_to_install(
 
 def test_missing_rgb_chunk_is_reported(run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run.out.parent, tmp_path / "all")
-    record = tmp_path / "all/out/run.json"
-    record.write_text(record.read_text().replace(str(run.out.parent), str(tmp_path / "all")))
+    move_sources(tmp_path / "all/out", run.out.parent, tmp_path / "all")
     erase_chunks(tmp_path / "all/s.zarr/images", slice(2, 4))
     assert export("coco", tmp_path / "all/out", tmp_path / "x") == 0
     printed = capsys.readouterr().out
@@ -132,8 +132,7 @@ def test_deleted_source_allows_exports_of_regions_only(
     run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run.out, tmp_path / "out")
-    record = tmp_path / "out/run.json"
-    record.write_text(record.read_text().replace(str(run.out.parent), str(tmp_path)))
+    move_sources(tmp_path / "out", run.out.parent, tmp_path)
     assert export("cvat-mask", tmp_path / "out", tmp_path / "x") == 2
     assert "Source s is no longer where the run read it" in error_message(capsys)
     for form in ("coco", "cvat", "label-studio", "datumaro"):
