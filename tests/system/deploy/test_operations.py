@@ -62,9 +62,9 @@ def test_lock_file_of_a_running_run_exists(out: Path, monkeypatch: pytest.Monkey
     seen = []
     whole = SerialExecutor.map
 
-    def check_lock(self: SerialExecutor, *args: Any) -> Any:
+    def check_lock(self: SerialExecutor, *args: Any, **options: Any) -> Any:
         seen.append((tmp_path / "out/manifest/running.json").exists())
-        return whole(self, *args)
+        return whole(self, *args, **options)
 
     monkeypatch.setattr(SerialExecutor, "map", check_lock)
     tree = {"sources": [str(out.parent / "a.zarr")], "out": str(tmp_path / "out"), "executor": {"kind": "serial"}}

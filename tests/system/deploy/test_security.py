@@ -34,7 +34,8 @@ def test_unpickling_happens_only_in_the_named_files() -> None:
         )
     }
     assert found - {"pipeline/masksift/prepare/predict/trainers/segmentation_network.py"} == {
-        "pipeline/masksift/prepare/predict/tasks.py"
+        "pipeline/masksift/prepare/predict/tasks.py",
+        "pipeline/masksift/runtime/executors/work_groups.py",
     }
     assert found <= set(NAMED)
 

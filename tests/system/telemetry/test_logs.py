@@ -155,15 +155,15 @@ def test_failed_task_is_logged_by_its_worker_with_context(cluster: Processes, fa
         if entry["logger"] == "masksift.runtime.telemetry.instrument" and entry["run_id"] == run_id
     ]
     assert (entry["level"], entry["stage"], entry["source"]) == ("ERROR", "score", "street")
-    assert entry["first_image"] <= 17 <= entry["last_image"]
+    assert entry["block"] == 5
     assert entry["exception"]["type"] == "DataError"
-    assert "of self_confidence does not exist" in entry["exception"]["message"]
+    assert "The images of its chunk cannot be scored" in entry["exception"]["message"]
 
 
 def test_failed_run_ends_with_a_failed_event(failed: ObservedRun) -> None:
     *others, last = json_lines(failed.errors)
     assert (last["event"], last["exit_code"]) == ("failed", failed.code)
-    assert "of self_confidence does not exist" in last["message"]
+    assert "The images of its chunk cannot be scored" in last["message"]
     assert last["run_id"] == others[0]["run_id"]
     assert not [entry for entry in others if entry.get("level") == "WARNING" and "failed" in entry["message"]], (
         "damaged data are not tried again"

@@ -77,7 +77,6 @@ def test_reductions_and_report_are_counted(first: ObservedRun) -> None:
         "condense",
         "statistics",
         "score",
-        "pairs",
         "report",
     }
     assert first.grown("masksift_task_failures_total") == {}
