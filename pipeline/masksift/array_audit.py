@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -205,8 +204,7 @@ def _batch_ranges(images: LabelImages, classes: int) -> Iterator[tuple[int, int]
     start = 0
     while start < len(images):
         shape = images.shape(start)
-        (stop,) = (part.stop for part in islice(image_groups(len(images) - start, math.prod(shape), classes), 1))
-        stop += start
+        stop = start + next(image_groups(len(images) - start, math.prod(shape), classes)).stop
         if not images.one_shape:
             stop = next((i for i in range(start + 1, stop) if images.shape(i) != shape), stop)
         yield start, stop
