@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import masksift
+from masksift import runner
 from masksift.runtime.progress import ProgressReporter
 from support.run_processes import write_small_source
 
@@ -45,3 +46,12 @@ def test_run_with_little_work_uses_this_process_and_records_why(
     assert record["cluster"]["kind"] == "serial"
     assert 0 < record["estimated_seconds"] < 20
     assert "executor serial: about 1 second of work on one core" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_run_with_an_empty_kernel_cache_says_once_that_it_compiles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    monkeypatch.setattr(runner, "is_compiled", lambda: compiled)
+    masksift.run(make_config(tmp_path), ProgressReporter("auto"))
+    assert capsys.readouterr().err.count("compiling kernels, once per machine") == (0 if compiled else 1)
