@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from masksift.engine.work_items import BlockGroups
 from support.many_sources import IMAGES, make_tasks
 
 
@@ -45,3 +46,11 @@ def test_selected_tasks_of_many_sources_are_those_of_their_sources() -> None:
     assert [task.evidence_block for task in selected] == [task.block.number for task in selected] == [0, 2, 4, 6]
     assert {task.evidence_block for task in tasks if task.block.source % 2} == {7}
     assert (selected.images, tasks.images) == (4 * IMAGES, 7 * IMAGES)
+
+
+def test_group_of_blocks_is_described_by_its_first_and_last_block() -> None:
+    groups = BlockGroups(make_tasks(3), 2)
+    assert [str(group) for group in groups] == [
+        "block 0 (s000000, images 0 to 2) to block 1 (s000001, images 0 to 2)",
+        "block 2 (s000002, images 0 to 2)",
+    ]

@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.core.npz import pack_arrays, unpack_arrays
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_parts import image_part_name
 from masksift.engine.planning.blocks import BlockSequence
@@ -22,11 +23,9 @@ from masksift.engine.work_items import (
     PairCounts,
     RunContext,
     load_output,
-    pack_arrays,
     pack_result,
     reused_result,
     sum_io_counters,
-    unpack_arrays,
 )
 from masksift.scoring.range_partition import KeySample
 from masksift.storage.manifest import Manifest

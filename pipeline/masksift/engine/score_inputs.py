@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
+from masksift.core.npz import unpack_arrays
 from masksift.core.specs import SourceSpec
-from masksift.engine.work_items import BlockTask, RunContext, unpack_arrays
+from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.differences import Differences, Planes, find_differences, restore_planes
 from masksift.scoring.kernels.pixel_statistics import CodeCounts

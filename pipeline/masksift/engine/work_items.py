@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
@@ -259,8 +258,15 @@ class BlockTasks(Sequence[BlockTask]):
         return BlockTask(block, self.sources[source], self.plan.layouts[source], location, evidence_block, position)
 
 
+class BlockGroup(list[BlockTask]):
+    """Consecutive tasks."""
+
+    def __str__(self) -> str:
+        return str(self[0]) if len(self) == 1 else f"{self[0]} to {self[-1]}"
+
+
 @dataclass(frozen=True)
-class BlockGroups(Sequence[list[BlockTask]]):
+class BlockGroups(Sequence[BlockGroup]):
     """Groups of ``size`` consecutive tasks, the last one shorter, created on access."""
 
     tasks: BlockTasks
@@ -270,15 +276,15 @@ class BlockGroups(Sequence[list[BlockTask]]):
         return -(-len(self.tasks) // self.size)
 
     @overload
-    def __getitem__(self, number: int) -> list[BlockTask]: ...
+    def __getitem__(self, number: int) -> BlockGroup: ...
     @overload
-    def __getitem__(self, number: slice) -> list[list[BlockTask]]: ...
-    def __getitem__(self, number: int | slice) -> list[BlockTask] | list[list[BlockTask]]:
+    def __getitem__(self, number: slice) -> list[BlockGroup]: ...
+    def __getitem__(self, number: int | slice) -> BlockGroup | list[BlockGroup]:
         if isinstance(number, slice):
             return [self[n] for n in range(*number.indices(len(self)))]
         if not 0 <= number < len(self):
             raise IndexError(f"there are {len(self)} groups, none has the number {number}")
-        return self.tasks[number * self.size : (number + 1) * self.size]
+        return BlockGroup(self.tasks[number * self.size : (number + 1) * self.size])
 
 
 @dataclass(frozen=True)
@@ -395,16 +401,3 @@ def load_statuses(context: RunContext, task: BlockTask) -> list[ImageStatus]:
 
 def _load_condensed(context: RunContext, task: BlockTask) -> dict[str, bytes]:
     return load_output(context.condense_manifest(task.evidence_location), CONDENSE, task.evidence_block)
-
-
-def pack_arrays(**arrays: NDArray[Any]) -> bytes:
-    """Serialize named arrays."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def unpack_arrays(data: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays that `pack_arrays` serialized."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}

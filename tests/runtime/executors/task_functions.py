@@ -36,6 +36,15 @@ def fails_at_first(folder: str, item: int) -> int:
     return item
 
 
+def fails_once(folder: str, item: object) -> int:
+    """Raise an error the first time any item is processed."""
+    mark = Path(folder) / "seen"
+    if not mark.exists():
+        mark.touch()
+        raise OSError("temporary failure")
+    return 0
+
+
 def fails_at(failing: int, item: int) -> int:
     if item == failing:
         raise OSError(f"failure at {item}")

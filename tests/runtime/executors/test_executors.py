@@ -63,6 +63,18 @@ def test_failed_task_is_retried(local: Executor, tmp_path: Path) -> None:
     assert local.retries == 4
 
 
+def test_retry_of_an_item_with_a_long_description_logs_its_beginning(
+    local: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages: list[str] = []
+    monkeypatch.setattr(dask_stage.log, "warning", lambda text, *values: messages.append(text % values))
+    list(local.map(partial(jobs.fails_once, str(tmp_path)), [["block 7", *["0" * 90] * 99]], "hiccup"))
+    (message,) = messages
+    assert message.startswith("hiccup of ['block 7',")
+    assert message.endswith("... failed (temporary failure); attempt 2")
+    assert len(message) < 300
+
+
 def test_failed_item_of_a_task_with_several_is_retried_alone(local: Executor, tmp_path: Path) -> None:
     answers = local.map(partial(jobs.record_and_fail_once, str(tmp_path), 150), range(300), "alone")
     assert sorted(answers) == list(range(300))

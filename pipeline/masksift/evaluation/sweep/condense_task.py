@@ -8,12 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.npz import pack_arrays
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import BufferPool, open_labels
 from masksift.engine.condense_task import CountedImages, condense_chunk
 from masksift.engine.prediction_io import prefetch_block
-from masksift.engine.work_items import CONDENSE, finish_block, load_output, pack_arrays, reused_result
+from masksift.engine.work_items import CONDENSE, finish_block, load_output, reused_result
 from masksift.evaluation.simulate.error_types import apply_error
 from masksift.evaluation.simulate.sampling import image_rng
 from masksift.evaluation.sweep.work_items import CLEAN, Bucket, SweepContext, SweepTask

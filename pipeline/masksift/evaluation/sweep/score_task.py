@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.npz import pack_arrays, unpack_arrays
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.block_io import BufferPool
@@ -19,9 +20,7 @@ from masksift.engine.work_items import (
     SCORE,
     finish_block,
     load_output,
-    pack_arrays,
     reused_result,
-    unpack_arrays,
 )
 from masksift.evaluation.sweep.work_items import CLEAN, Setting, SweepContext, SweepTask, plane_dtypes, variant_planes
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.npz import unpack_arrays
 from masksift.core.specs import SourceSpec
-from masksift.engine.work_items import SCORE, BlockTask, load_output, unpack_arrays
+from masksift.engine.work_items import SCORE, BlockTask, load_output
 from masksift.evaluation.simulate.error_types import ErrorParams
 from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.scoring.kernels.condense import class_dtype

@@ -6,7 +6,6 @@ number of workers, any blocks, any order of arrival and any retries. docs/refere
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.npz import pack_arrays, unpack_arrays
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.pixel_statistics import PixelStatistics
@@ -140,21 +140,17 @@ class ClassStatistics:
         """Return the state as an npz archive, counts in the smallest dtype that holds them."""
         words = {name: np.array([divmod(total, _WORD) for total in getattr(self, name)], np.int64) for name in _SUMS}
         counts = {name: _shrink(getattr(self, name)) for name in _COUNTS}
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, allow_pickle=False, dtype=self.encoding.dtype, scale=self.encoding.scale, **words, **counts
-        )
-        return buffer.getvalue()
+        return pack_arrays(dtype=self.encoding.dtype, scale=self.encoding.scale, **words, **counts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ClassStatistics:
         """Return the state that `to_bytes` wrote."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            encoding = Encoding(str(archive["dtype"]), float(archive["scale"]))
-            sums: dict[str, Any] = {
-                name: tuple(int(high) * _WORD + int(low) for high, low in archive[name]) for name in _SUMS
-            }
-            counts = {name: archive[name].astype(np.int64) for name in _COUNTS}
+        arrays = unpack_arrays(data)
+        encoding = Encoding(str(arrays["dtype"]), float(arrays["scale"]))
+        sums: dict[str, Any] = {
+            name: tuple(int(high) * _WORD + int(low) for high, low in arrays[name]) for name in _SUMS
+        }
+        counts: dict[str, Any] = {name: arrays[name].astype(np.int64) for name in _COUNTS}
         return cls(encoding=encoding, **sums, **counts)
 
 
