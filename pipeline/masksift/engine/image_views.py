@@ -64,13 +64,12 @@ def make_view(
     """Downscale an image in memory: RGB (H, W, 3) and planes (H, W)."""
     rows, columns = given.shape
     factor = reduction_factor((rows, columns), side)
-    centers = np.ix_(_center_pixels(rows, factor), _center_pixels(columns, factor))
     return ImageView(
         (rows, columns),
         factor,
         None if rgb is None else _downscale_rgb(rgb, factor),
-        given[centers],
-        None if predicted is None else predicted[centers],
+        _take_centers(given, rows, columns, factor),
+        None if predicted is None else _take_centers(predicted, rows, columns, factor),
         None if flagged is None else _downscale_any(flagged, factor),
     )
 
@@ -150,7 +149,6 @@ class ImageViewReader:
         unpadded = self._sizes(index, index + 1)[0] if size is None else np.array(size, np.int64)
         rows, columns = (int(extent) for extent in unpadded.clip(1, (spec.height, spec.width)))
         factor = reduction_factor((rows, columns), side)
-        centers = np.ix_(_center_pixels(rows, factor), _center_pixels(columns, factor))
 
         def given() -> NDArray[np.unsignedinteger] | None:
             try:
@@ -163,12 +161,11 @@ class ImageViewReader:
                 warnings.append(str(statuses[index].reason))
                 if statuses[index].status != BAD_LABELS:  # the valid part of bad labels can be shown
                     return None
-            classes: NDArray[np.unsignedinteger] = planes[position][centers]
-            return classes
+            return _take_centers(planes[position], rows, columns, factor)
 
         def predicted() -> NDArray[np.unsignedinteger] | None:
             classes = self._read_predicted(index)
-            return None if classes is None else classes[centers]
+            return None if classes is None else _take_centers(classes, rows, columns, factor)
 
         def flagged() -> NDArray[np.bool_]:
             planes, position = self._mask_cache.get(index, partial(self._read_planes, self._masks, ISSUE_MASK))
@@ -309,6 +306,15 @@ def _downscale_rgb(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 def _center_pixels(extent: int, factor: int) -> NDArray[np.intp]:
     """Return the center of each run of ``factor`` pixels."""
     return np.minimum(np.arange(0, extent, factor) + factor // 2, extent - 1)
+
+
+def _take_centers(
+    plane: NDArray[np.unsignedinteger], rows: int, columns: int, factor: int
+) -> NDArray[np.unsignedinteger]:
+    """Copy the center of each square of ``factor`` pixels of an image in the corner of a plane (H, W)."""
+    if factor == 1:  # indexing by arrays takes ten times as long
+        return plane[:rows, :columns].copy()
+    return np.asarray(plane[np.ix_(_center_pixels(rows, factor), _center_pixels(columns, factor))])
 
 
 def _downscale_any(flags: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:

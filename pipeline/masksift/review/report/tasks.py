@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,11 +115,13 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
                 reader.view(image.index, MAX_SIDE_PIXELS, scored=image.scored, size=image.size)
                 for image in sheet.images
             ]
-            for extension, data in _encode_sheet(sheet, views, spec.classes, plane_order(context.predicted)).items():
+            indices = _sheet_indices(sheet, views, spec.classes, plane_order(context.predicted))
+            for extension, data in _encode_sheet(sheet, views, indices, spec.classes).items():
                 write(f"{REPORT}/{PICTURES}/{sheet.file(extension)}", data)
                 directory.io_counters["bytes_written"] += len(data)
-            for image, view in zip(sheet.images, views, strict=True):
-                images.append(_describe(image.number, view, spec.classes, reader.images_warning))
+            for image, view, cells in zip(sheet.images, views, indices, strict=True):
+                present = _present_classes(cells[:-1], spec.classes)
+                images.append(_describe(image.number, view, present, reader.images_warning))
     result = TaskResult(
         images[0].number,
         len(images),
@@ -155,8 +157,19 @@ def _planes(view: ImageView) -> dict[str, NDArray[Any]]:
     return {letter: plane for letter, plane in planes.items() if plane is not None}
 
 
-def _encode_sheet(sheet: Sheet, views: Sequence[ImageView], classes: int, order: str) -> dict[str, bytes]:
-    """Encode the files of a sheet by extension: the RGB images, and the planes with those of an image in order."""
+def _sheet_indices(sheet: Sheet, views: Sequence[ImageView], classes: int, order: str) -> NDArray[np.unsignedinteger]:
+    """Return the palette indices of a sheet, (images, planes, rows, columns), the planes in order."""
+    indices = np.zeros((len(views), len(order), *sheet.cell), class_dtype(classes))
+    for cells, view in zip(indices, views, strict=True):
+        for letter, plane in _planes(view).items():
+            place(cells[order.index(letter)], palette_indices(plane, classes))
+    return indices
+
+
+def _encode_sheet(
+    sheet: Sheet, views: Sequence[ImageView], indices: NDArray[np.unsignedinteger], classes: int
+) -> dict[str, bytes]:
+    """Encode the files of a sheet by extension: the RGB images, and the planes."""
     files, (rows, columns) = {}, sheet.cell
     if any(view.rgb is not None for view in views):
         rgb = np.zeros((len(views), rows, columns, 3), np.uint8)
@@ -164,17 +177,12 @@ def _encode_sheet(sheet: Sheet, views: Sequence[ImageView], classes: int, order:
             if view.rgb is not None:
                 place(cell, view.rgb)
         files["jpg"] = encode_jpeg(rgb.reshape(-1, columns, 3))
-    planes = [_planes(view) for view in views]
-    if any(planes):
-        indices = np.zeros((len(views), len(order), rows, columns), class_dtype(classes))
-        for cells, present in zip(indices, planes, strict=True):
-            for letter, plane in present.items():
-                place(cells[order.index(letter)], palette_indices(plane, classes))
+    if any(map(_planes, views)):
         files["png"] = encode_planes(indices.reshape(-1, columns), classes)
     return files
 
 
-def _describe(number: int, view: ImageView, classes: int, images_warning: str) -> RenderedImage:
+def _describe(number: int, view: ImageView, present: tuple[int, ...], images_warning: str) -> RenderedImage:
     """Describe a rendered image. The warning about the source's RGB images is reported once, not per image."""
     height, width = (-(-side // view.factor) for side in view.size)
     return RenderedImage(
@@ -183,21 +191,17 @@ def _describe(number: int, view: ImageView, classes: int, images_warning: str) -
         (height, width),
         view.rgb is not None,
         "".join(_planes(view)),
-        _present_classes((view.given, view.predicted), classes),
+        present,
         tuple(warning for warning in view.warnings if warning != images_warning),
     )
 
 
-def _present_classes(planes: Iterable[NDArray[np.unsignedinteger] | None], classes: int) -> tuple[int, ...]:
-    """Return the classes that occur in any of the planes."""
-    present = np.zeros(classes, bool)
-    for plane in planes:
-        if plane is not None:
-            # Pillow counts bytes without a copy as 64-bit numbers
-            counts = Image.fromarray(plane).histogram() if plane.dtype == np.uint8 else np.bincount(plane.ravel())
-            found = np.flatnonzero(counts)
-            present[found[found < classes]] = True
-    return tuple(np.flatnonzero(present).tolist())
+def _present_classes(indices: NDArray[np.unsignedinteger], classes: int) -> tuple[int, ...]:
+    """Return the classes that occur among palette indices (planes, rows, columns), C-contiguous."""
+    # Pillow counts bytes without a copy as 64-bit numbers
+    flat = indices.reshape(-1, indices.shape[-1])
+    counts = Image.fromarray(flat).histogram() if flat.dtype == np.uint8 else np.bincount(flat.ravel())
+    return tuple(np.flatnonzero(counts[1 : classes + 1]).tolist())
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
@@ -235,8 +239,10 @@ def palette_indices(plane: NDArray[Any], classes: int) -> NDArray[np.unsignedint
     """Convert a plane to palette indices; values that are not a class become transparent."""
     index = class_dtype(classes).type
     if plane.dtype == bool:
-        return np.where(plane, index(_flagged_index(classes)), index(0))
-    return np.where(plane < classes, plane + index(1), index(0))
+        return np.asarray(np.multiply(plane, index(_flagged_index(classes)), dtype=index))
+    indices = np.asarray(np.add(plane, index(1), dtype=index))  # the largest number, of ignored pixels, becomes 0
+    indices *= indices <= classes
+    return indices
 
 
 def _flagged_index(classes: int) -> int:
