@@ -38,6 +38,8 @@ COLUMNS = {
     "images": "images of a block, of a million images",
     "reads": "objects read of a million images, an image",
     "writes": "objects written of a million images, an image",
+    "evidence reads": "objects read of a million images with evidence, an image",
+    "evidence writes": "objects written of a million images with evidence, an image",
     "more reads": "requests besides these, a block",
     "condense": "condensing, seconds of a core",
     "score": "scoring, seconds of a core",
@@ -130,6 +132,8 @@ def plan_many(source: Path, images: int) -> dict[str, float]:
         "images": images / len(plan.blocks),
         "reads": plan.objects_to_read / images,
         "writes": plan.objects_to_write / images,
+        "evidence reads": 1 + len(EVIDENCE_PLANES) / plan.layouts[0].chunk_images,
+        "evidence writes": (len(EVIDENCE_PLANES) + 1) / plan.layouts[0].chunk_images,
     }
 
 

@@ -1,4 +1,4 @@
-"""Cost page: 1, 10 and 100 million images of Cityscapes size, computed from the figures of a benchmark run.
+"""Cost page: a million to a billion images of Cityscapes size, computed from the figures of a benchmark run.
 
 `python -m benchmarks.cost FIGURES.json PAGE.md`. The options set the prices in dollars: --storage (per GB and month),
 --get and --put (per thousand requests), --core-hour.
@@ -12,9 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bench_ranking import BLOCK_IMAGES as RANKED_BLOCK_IMAGES
+from benchmarks.bench_ranking import LATENCY, STEPS
 from benchmarks.section import table
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 
-IMAGES = (1_000_000, 10_000_000, 100_000_000)
+IMAGES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+SOURCE_IMAGES = 10_000
+"""Images of a source."""
+RANKED = 10_000_000
+"""Images of the row of the ranking's benchmark that is scaled."""
 CLASSES = (19, 150)
 WORKERS = (10, 100, 1_000)
 INPUTS = ("full predictions", "evidence at inference")
@@ -44,20 +51,46 @@ class Figures:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one data set: stored bytes, requests, core seconds, tasks, other seconds, worker utilization."""
+    """Cost of one data set.
+
+    Attributes:
+        stored: Bytes in the store.
+        gets: Reading requests.
+        puts: Writing requests.
+        opening_seconds: Seconds in which the client opens the sources and creates their evidence.
+        core_seconds: Core seconds of workers in both passes.
+        scheduler_seconds: Core seconds of the scheduler in both passes.
+        ranking_seconds: Core seconds of workers in the ranking.
+        client_seconds: Seconds of the ranking in the client.
+        busy: Share of their time that workers work.
+    """
 
     stored: float
     gets: float
     puts: float
+    opening_seconds: float
     core_seconds: float
-    tasks: float
     scheduler_seconds: float
     ranking_seconds: float
+    client_seconds: float
     busy: float
 
+    @property
+    def core_hours(self) -> float:
+        """Core hours of workers and client; the scheduler's core is one more during the whole run."""
+        return (self.core_seconds + self.ranking_seconds + self.opening_seconds + self.client_seconds) / 3600
+
+    def passes(self, workers: int) -> float:
+        """Seconds of both passes with workers of one core each, limited by the scheduler."""
+        return max(self.core_seconds / (workers * self.busy), self.scheduler_seconds)
+
+    def ranking(self, workers: int) -> float:
+        """Seconds of the ranking: compaction, sorting and writing by the workers, and the client's part."""
+        return self.ranking_seconds / (workers * self.busy) + self.client_seconds
+
     def wall(self, workers: int) -> float:
-        """Seconds with workers of one core each, limited by the scheduler."""
-        return max(self.core_seconds / (workers * self.busy), self.scheduler_seconds) + self.ranking_seconds
+        """Seconds of the whole run."""
+        return self.opening_seconds + self.passes(workers) + self.ranking(workers)
 
 
 def cost(figures: Figures, images: int, classes: int, inputs: str) -> Cost:
@@ -66,22 +99,34 @@ def cost(figures: Figures, images: int, classes: int, inputs: str) -> Cost:
     def image(name: str) -> float:
         return figures(f"image: {classes} classes: {name}")
 
+    def ranking(name: str) -> float:
+        return figures(f"ranking: {RANKED} images: {name}")
+
     full = inputs == INPUTS[0]
     blocks = images / image("images")
+    thousand_sources = images / SOURCE_IMAGES / 1000
     stored = image("labels") + image("evidence") + image("mask") + full * image("predictions")
-    # without predictions a run does not read one chunk of them and one of labels, and has no first pass
-    gets = images * (image("reads") - 2 * (not full)) + blocks * image("more reads") / (1 if full else 2)
-    passes = 2 if full else 1
-    task_seconds = max(figures(f"scheduler: {stage}: scheduler ms a task") for stage in ("condense", "score")) / 1000
-    rows = 100_000_000
+    # without predictions a run reads labels and evidence once, for it has no first pass
+    reads, writes = (image(name if full else f"evidence {name}") for name in ("reads", "writes"))
+    reads += writes - image("evidence writes")  # the input of scoring, written by the first pass
+    gets = images * reads + blocks * image("more reads") / (1 if full else 2)
+    stages = ("condense", "score") if full else ("score",)
+    block_seconds = sum(figures(f"scheduler: {stage}: scheduler ms a block") for stage in stages) / 1000
+    times = images / RANKED
+    # each part of a ranked table reads its range of every part of the table of images
+    outputs = RANKED / RANKED_BLOCK_IMAGES
+    ranges = (ranking("requests") - outputs) * times**2
+    waiting = (ranges - (ranking("requests") - outputs) * times) * LATENCY / MAX_CONCURRENT_REQUESTS
     return Cost(
         stored=images * stored,
-        gets=gets,
-        puts=images * image("writes"),
+        gets=gets + thousand_sources * 1000 * figures("sources: open, requests a source") + blocks + ranges,
+        puts=images * writes + thousand_sources * 1000 * figures("sources: create, requests a source"),
+        opening_seconds=thousand_sources
+        * sum(figures(f"sources: {step}, seconds per 1,000") for step in ("open", "create")),
         core_seconds=images * (image("score") + (image("condense") if full else image("in memory"))),
-        tasks=passes * blocks,
-        scheduler_seconds=passes * blocks * task_seconds,
-        ranking_seconds=images * figures(f"ranking: {rows} rows: seconds") / rows,
+        scheduler_seconds=blocks * block_seconds,
+        ranking_seconds=sum(ranking(step) for step in STEPS) * times + waiting,
+        client_seconds=ranking("client") * times,
         busy=min(figures(f"scheduler: {stage}: busy") for stage in ("condense", "score")),
     )
 
@@ -104,21 +149,25 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
             f"{found.stored / 1e9 * prices.storage:,.0f}",
             f"{(found.gets + found.puts) / 1e6:,.1f}",
             f"{(found.gets * prices.get + found.puts * prices.put) / 1e3:,.0f}",
-            f"{found.core_seconds / 3600:,.0f}",
-            f"{found.core_seconds / 3600 * prices.core_hour:,.0f}",
+            f"{found.core_hours:,.0f}",
+            f"{found.core_hours * prices.core_hour:,.0f}",
         ]
         for head, found in zip(heads, costs.values(), strict=True)
     ]
     walls = [
-        [*head, *(_time(found.wall(workers)) for workers in WORKERS), f"{found.tasks:,.0f}"]
+        [
+            *head,
+            *(_time(found.wall(workers)) for workers in WORKERS),
+            *(_time(found.opening_seconds), _time(found.passes(WORKERS[-1])), _time(found.ranking(WORKERS[-1]))),
+        ]
         for head, found in zip(heads, costs.values(), strict=True)
     ]
     return "\n".join(
         [
-            TEXT.format(source=source, **vars(prices)),
+            TEXT.format(source=source, source_images=f"{SOURCE_IMAGES:,}", **vars(prices)),
             table([*names, "TB", "$ per month", "million requests", "$", "core hours", "$"], money),
-            WALL,
-            table([*names, *(f"on {workers:,} workers" for workers in WORKERS), "tasks"], walls),
+            WALL.format(most=f"{WORKERS[-1]:,}"),
+            table([*names, *(f"on {n:,} workers" for n in WORKERS), "opening", "passes", "ranking"], walls),
             FETCH.format(
                 *(
                     f"{read / seconds / 1e6:,.0f}"
@@ -135,7 +184,7 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
 
 def _time(seconds: float) -> str:
     if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
+        return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
 
 
@@ -145,7 +194,8 @@ def _figure(value: float) -> str:
 
 TEXT = """# Cost
 
-Storage, requests, compute and wall time of a run over 1, 10 and 100 million images of Cityscapes' size (1,024 x 2,048):
+Storage, requests, compute and wall time of a run over a million to a billion images of Cityscapes' size (1,024 x
+2,048), in sources of {source_images} images:
 
 ```bash
 PYTHONPATH=tests .venv/bin/python -m benchmarks.cost tests/benchmarks/{source} docs/operations/cost.md
@@ -161,9 +211,15 @@ the core hours are those of condensing there and of scoring later. Predictions a
 synthetic: how well yours compress decides the first two columns.
 """
 WALL = """
-Wall time: core seconds divided by workers of one core each, with the busy share that a scheduler with 200 simulated
-workers reached; at least the scheduler's time for the tasks; plus the ranking, in one client. Time of the store and the
-network is not included.
+Wall time on workers of one core each, and on {most} workers by part:
+
+- Opening: the client lists and opens the sources and creates their evidence, at a store that answers after 20 ms.
+- Passes: core seconds divided by workers, with the busy share that 200 simulated workers reached;
+  at least the scheduler's time for the blocks.
+- Ranking: workers compact the outputs of blocks, sort and write the tables, at a store that answers after 30 ms; the
+  client merges samples and writes what is small.
+
+The time in which the store and the network deliver predictions is not included.
 """
 FETCH = """
 To keep up, the store must deliver {} MB per second and worker with 19 classes and {} with 150, as stored.

@@ -25,38 +25,57 @@ ROWS: dict[str, float] = {
     "image: 19 classes: images": 50,
     "image: 19 classes: reads": 4,
     "image: 19 classes: writes": 2,
+    "image: 19 classes: evidence reads": 2.5,
+    "image: 19 classes: evidence writes": 1.5,
     "image: 19 classes: more reads": 10,
     "image: 19 classes: condense": 0.06,
     "image: 19 classes: score": 0.03,
     "image: 19 classes: in memory": 0.02,
     "scheduler: condense: busy": 0.95,
     "scheduler: score: busy": 0.9,
-    "scheduler: condense: scheduler ms a task": 3,
-    "scheduler: score: scheduler ms a task": 2,
-    "ranking: 100000000 rows: seconds": 200,
+    "scheduler: condense: scheduler ms a block": 3,
+    "scheduler: score: scheduler ms a block": 2,
+    "sources: open, seconds per 1,000": 50,
+    "sources: create, seconds per 1,000": 30,
+    "sources: open, requests a source": 9,
+    "sources: create, requests a source": 5,
+    "ranking: 10000000 images: compact": 100,
+    "ranking: 10000000 images: split": 30,
+    "ranking: 10000000 images: rank": 50,
+    "ranking: 10000000 images: client": 20,
+    "ranking: 10000000 images: requests": 156_250 + 16_000,
 }
 
 
 def test_cost_of_a_million_images_equals_hand_calculation() -> None:
     estimate = cost(Figures(ROWS), 1_000_000, 19, INPUTS[0])
     assert estimate.stored == 15e12
-    assert estimate.gets == 1e6 * 4 + 20_000 * 10
-    assert estimate.puts == 2e6
+    assert estimate.gets == pytest.approx(1e6 * 4.5 + 20_000 * 10 + 100 * 9 + 20_000 + 160)
+    assert estimate.puts == 2e6 + 100 * 5
     assert estimate.core_seconds == pytest.approx(90_000)
-    assert estimate.tasks == 40_000
-    assert estimate.wall(10) == pytest.approx(90_000 / 9 + 2)
+    assert estimate.opening_seconds == pytest.approx(8)
+    assert estimate.ranking_seconds == pytest.approx(18 - (1_600 - 160) * 0.03 / 16)
+    assert estimate.wall(10) == pytest.approx(8 + 90_000 / 9 + estimate.ranking_seconds / 9 + 2)
+
+
+def test_cost_of_reading_ranges_grows_with_the_square_of_the_images() -> None:
+    estimate = cost(Figures(ROWS), 1_000_000_000, 19, INPUTS[0])
+    ranges = 16_000 * 100**2
+    assert estimate.gets == pytest.approx(1e9 * 4.5 + 20e6 * 10 + 1e5 * 9 + 20e6 + ranges)
+    assert estimate.ranking_seconds == pytest.approx(18_000 + (ranges - 16_000 * 100) * 0.03 / 16)
 
 
 def test_cost_of_evidence_at_inference_excludes_predictions() -> None:
     estimate = cost(Figures(ROWS), 1_000_000, 19, INPUTS[1])
     assert estimate.stored == 5e12
-    assert estimate.gets == 1e6 * 2 + 20_000 * 5
+    assert estimate.gets == pytest.approx(1e6 * 2.5 + 20_000 * 5 + 100 * 9 + 20_000 + 160)
+    assert estimate.puts == 1.5e6 + 100 * 5
     assert estimate.core_seconds == pytest.approx(50_000)
 
 
-def test_wall_time_is_limited_by_the_scheduler() -> None:
+def test_wall_time_of_passes_is_limited_by_the_scheduler() -> None:
     estimate = cost(Figures(ROWS), 1_000_000, 19, INPUTS[0])
-    assert estimate.wall(100_000) == pytest.approx(40_000 * 0.003 + 2)
+    assert estimate.passes(100_000) == pytest.approx(20_000 * (0.003 + 0.002))
 
 
 def test_ranking_benchmark_writes_block_outputs_of_a_run(tmp_path: Path) -> None:
@@ -87,9 +106,9 @@ def test_cost_page_uses_figures_of_the_stored_report() -> None:
         for inputs in INPUTS:
             cost(figures, IMAGES[0], classes, inputs)
     assert figures.used
-    assert {name.split(":")[0] for name in figures.used} == {"image", "scheduler", "ranking"}
+    assert {name.split(":")[0] for name in figures.used} == {"image", "scheduler", "ranking", "sources"}
     report = (HERE / "results.md").read_text()
-    for part in ("One image of", "A scheduler with", "Ranking, out of core"):
+    for part in ("One image of", "A scheduler with", "Ranking, from a store", "Many sources"):
         assert f"## {part}" in report
 
 
