@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import psutil
 from distributed import Client, Scheduler
@@ -28,7 +27,7 @@ from masksift.engine.planning.layout import Settings
 from masksift.engine.planning.plan import make_plan
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext
 from masksift.runner import make_run_context, open_and_plan
-from masksift.runtime.executors import make_executor, work_groups
+from masksift.runtime.executors import make_executor
 from masksift.runtime.executors.dask import DaskExecutor
 
 WORKERS, PROCESSES = 200, 2
@@ -40,19 +39,13 @@ IMAGE_SECONDS = {"condense": 0.015, "score": 0.006}
 
 @dataclass(frozen=True)
 class Case:
-    """A stage, the number of its blocks that are run, and the most blocks of a task."""
+    """A stage, and the number of its blocks that are run."""
 
     stage: str
     blocks: int
-    most: int = work_groups.MAX_TASK_ITEMS
-
-    @property
-    def name(self) -> str:
-        """Name of the case."""
-        return self.stage if self.most > 1 else f"{self.stage}, one block a task"
 
 
-CASES = (Case("condense", 8_000), Case("score", 16_000), Case("score", 8_000, most=1))
+CASES = (Case("condense", 8_000), Case("score", 16_000))
 
 
 @dataclass(frozen=True)
@@ -103,14 +96,14 @@ def report(folder: Path) -> Section:
     client = psutil.Process()
     for case in CASES:  # each with its own scheduler: what an earlier one left would count
         seconds = IMAGE_SECONDS[case.stage] * tasks[0].block.images
-        with simulated_cluster(folder) as scheduler, mock.patch.object(work_groups, "MAX_TASK_ITEMS", case.most):
+        with simulated_cluster(folder) as scheduler:
             before = cpu_seconds(scheduler.scheduler), cpu_seconds(client)
             load = run_stage(scheduler.address, context, tasks[: case.blocks], seconds)
             used = [cpu_seconds(p) - b for p, b in zip((scheduler.scheduler, client), before, strict=True)]
             memory = scheduler.scheduler.memory_info().rss / MIB
         rows.append(
             [
-                case.name,
+                case.stage,
                 f"{seconds:.1f}",
                 f"{case.blocks:,}",
                 f"{load.tasks:,}",
@@ -123,10 +116,10 @@ def report(folder: Path) -> Section:
                 f"{seconds * case.blocks / used[0]:,.0f}",
             ]
         )
-        figures[f"scheduler: {case.name}: busy"] = load.busy
-        figures[f"scheduler: {case.name}: workers that fill it"] = seconds * case.blocks / used[0]
-        figures[f"scheduler: {case.name}: scheduler ms a task"] = 1000 * used[0] / load.tasks
-        figures[f"scheduler: {case.name}: scheduler ms a block"] = 1000 * used[0] / case.blocks
+        figures[f"scheduler: {case.stage}: busy"] = load.busy
+        figures[f"scheduler: {case.stage}: workers that fill it"] = seconds * case.blocks / used[0]
+        figures[f"scheduler: {case.stage}: scheduler ms a task"] = 1000 * used[0] / load.tasks
+        figures[f"scheduler: {case.stage}: scheduler ms a block"] = 1000 * used[0] / case.blocks
     columns = [
         "stage",
         "seconds a block",

@@ -104,7 +104,7 @@ def cost(figures: Figures, images: int, classes: int, inputs: str) -> Cost:
 
     full = inputs == INPUTS[0]
     blocks = images / image("images")
-    thousand_sources = images / SOURCE_IMAGES / 1000
+    sources = images / SOURCE_IMAGES
     stored = image("labels") + image("evidence") + image("mask") + full * image("predictions")
     # without predictions a run reads labels and evidence once, for it has no first pass
     reads, writes = (image(name if full else f"evidence {name}") for name in ("reads", "writes"))
@@ -114,15 +114,15 @@ def cost(figures: Figures, images: int, classes: int, inputs: str) -> Cost:
     block_seconds = sum(figures(f"scheduler: {stage}: scheduler ms a block") for stage in stages) / 1000
     times = images / RANKED
     # each part of a ranked table reads its range of every part of the table of images
-    outputs = RANKED / RANKED_BLOCK_IMAGES
-    ranges = (ranking("requests") - outputs) * times**2
-    waiting = (ranges - (ranking("requests") - outputs) * times) * LATENCY / MAX_CONCURRENT_REQUESTS
+    measured = ranking("requests") - RANKED / RANKED_BLOCK_IMAGES
+    ranges = measured * times**2
+    waiting = (ranges - measured * times) * LATENCY / MAX_CONCURRENT_REQUESTS
     return Cost(
         stored=images * stored,
-        gets=gets + thousand_sources * 1000 * figures("sources: open, requests a source") + blocks + ranges,
-        puts=images * writes + thousand_sources * 1000 * figures("sources: create, requests a source"),
-        opening_seconds=thousand_sources
-        * sum(figures(f"sources: {step}, seconds per 1,000") for step in ("open", "create")),
+        gets=gets + sources * figures("sources: open, requests a source") + blocks + ranges,
+        puts=images * writes + sources * figures("sources: create, requests a source"),
+        opening_seconds=sources
+        * sum(figures(f"sources: {step}, seconds per 1,000") / 1000 for step in ("open", "create")),
         core_seconds=images * (image("score") + (image("condense") if full else image("in memory"))),
         scheduler_seconds=blocks * block_seconds,
         ranking_seconds=sum(ranking(step) for step in STEPS) * times + waiting,

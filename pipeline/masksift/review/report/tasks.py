@@ -120,7 +120,7 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
                 write(f"{REPORT}/{PICTURES}/{sheet.file(extension)}", data)
                 directory.io_counters["bytes_written"] += len(data)
             for image, view, cells in zip(sheet.images, views, indices, strict=True):
-                present = _present_classes(cells[:-1], spec.classes)
+                present = _present_classes(cells[:-1], spec.classes)  # the last plane holds flagged pixels
                 images.append(_describe(image.number, view, present, reader.images_warning))
     result = TaskResult(
         images[0].number,

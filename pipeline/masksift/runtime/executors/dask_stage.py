@@ -52,7 +52,7 @@ may grow by count too: adaptive scaling (Dask's, and the Kubernetes operator's) 
 of the scheduler's tasks keep busy, and does not see tasks that wait in the client."""
 FAN_IN = 8
 """Merged results that one task of a reduction merges again."""
-MAX_LOGGED_ITEM = 200
+MAX_LOGGED_CHARACTERS = 200
 """Characters of an item in the log of a retry; some items contain the description of a source."""
 DONE_POLL_SECONDS = 0.5
 """Time to wait for a finished task before the workers are checked."""
@@ -224,7 +224,7 @@ class DaskStage:
 
     def _retry(self, task: _Task, error: str) -> _Task:
         self.retries += 1
-        item = shorten(str(task.items[0]), MAX_LOGGED_ITEM, placeholder=" ...")
+        item = shorten(str(task.items[0]), MAX_LOGGED_CHARACTERS, placeholder=" ...")
         log.warning("%s of %s failed (%s); attempt %d", self._name, item, error, task.attempt + 2)
         return _Task(task.items, task.attempt + 1)
 
