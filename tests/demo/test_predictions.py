@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from masksift.demo import predictions as classifier
-from masksift.demo.parallel import process_pool
+from masksift.demo.parallel import thread_pool
 from masksift.demo.predictions import CrossValidated, assign_folds, train
 from masksift.demo.scenes.scene import draw_scene
 from masksift.prepare.predict.trainers.pixel_classifier import PixelSample, fit_classifier, sample_pixels
@@ -96,7 +96,7 @@ def test_too_few_images_or_classes_are_rejected(scenes):
         train(scenes[0], np.zeros_like(scenes[1]), CLASSES, seed=0, folds=2)
 
 
-def test_two_processes_predict_the_same_bytes(scenes, predicted):
-    with process_pool(2) as run:
+def test_two_threads_predict_the_same_bytes(scenes, predicted):
+    with thread_pool(2) as run:
         model = train(*scenes, CLASSES, seed=0, folds=3, run=run)
         assert np.array_equal(np.stack(list(model.predictions(scenes[0], run))), predicted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -14,15 +13,19 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
-
-ENVIRONMENT = {"OPENBLAS_CORETYPE": "Haswell"} if platform.machine() == "x86_64" else {}
-"""Newer processors have other loops in OpenBLAS, which round otherwise: training would give other predictions."""
+ENVIRONMENT = {
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""One set of loops of numpy and OpenBLAS for all x86-64 processors: newer ones have other loops that round differently,
+and training would give other predictions."""
 
 
 def execute(path: Path, folder: Path) -> Any:
     """Return a notebook with fresh outputs; its kernel starts in ``folder``."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}})
+    client = NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": folder}})
     client.execute(env=os.environ | ENVIRONMENT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times

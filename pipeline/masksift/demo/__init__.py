@@ -57,7 +57,7 @@ def make_demo(
         report: Called with one sentence per stage.
         height: Rows, even and at least 32.
         width: Columns, even and at least 32.
-        workers: Processes.
+        workers: Threads.
 
     Returns:
         The data set and its known errors.
@@ -109,7 +109,7 @@ def _make(
 
     from masksift.demo import store
     from masksift.demo.inject_errors import inject_errors
-    from masksift.demo.parallel import process_pool
+    from masksift.demo.parallel import thread_pool
     from masksift.demo.predictions import train
     from masksift.demo.scenes.street import CLASS_NAMES, IGNORE
 
@@ -117,7 +117,7 @@ def _make(
     counts = {kind: max(1, round(share * count)) for kind, share in SHARES.items()}
     ids = [f"scene_{index:04d}" for index in range(count)]
     stages = _StageTimer(report)
-    with process_pool(workers) as run, store.replace_when_complete(source, [truth]) as temporary:
+    with thread_pool(workers) as run, store.replace_when_complete(source, [truth]) as temporary:
         rgb_images, correct = _draw(run, parameters)
         stages.report_stage(f"drew {count} street scenes")
         labels, known = inject_errors(correct, counts, np.random.default_rng([seed, 0xE7707]))

@@ -20,7 +20,7 @@ def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "
 
     Args:
         folder: Local output directory.
-        workers: Worker processes.
+        workers: Threads that make the images, and worker processes of the run.
         log_format: Format of the progress output.
 
     Returns:

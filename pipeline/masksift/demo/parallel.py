@@ -1,8 +1,11 @@
-"""Run independent calls in this process or in several, with the same results in the same order."""
+"""Run independent calls one after the other or in threads, with the same results in the same order."""
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,37 +15,41 @@ Run = Callable[[Iterable[Call]], Iterator[Any]]
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Call:
-    """Defer a call, perhaps to another process: `function` must be importable by name."""
+    """Defer a call, perhaps to another thread."""
     return function, arguments, {}
 
 
 def serial(calls: Iterable[Call]) -> Iterator[Any]:
-    """Run each call in this process when its result is needed."""
+    """Run each call when its result is needed."""
     for function, arguments, keywords in calls:
         yield function(*arguments, **keywords)
 
 
 @contextmanager
-def process_pool(workers: int) -> Iterator[Run]:
-    """Run calls in processes that end with the context; fewer than 2 workers mean this process.
+def thread_pool(workers: int) -> Iterator[Run]:
+    """Run calls in threads: drawing and training spend most of their time in numpy, which releases the lock.
 
-    Unlike those of the standard library, joblib's processes need no `if __name__ == "__main__":` in the caller's
-    script.
+    Settings of the whole process that a call changes for itself, such as the threads of BLAS, must have the same values
+    outside, because calls that overlap restore them in any order.
 
     Args:
-        workers: Number of processes.
+        workers: Number of threads.
 
     Yields:
         The function that runs calls.
     """
-    if workers < 2:
-        yield serial
-        return
-    from joblib import Parallel
-    from joblib.externals.loky import get_reusable_executor
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
-    try:
-        yield Parallel(n_jobs=workers, return_as="generator")
-    finally:
-        # idle processes would hold their memory for five minutes while the run needs it
-        get_reusable_executor().shutdown(wait=True)
+    def run(calls: Iterable[Call]) -> Iterator[Any]:
+        pending = deque[Future[Any]]()
+        for function, arguments, keywords in calls:
+            pending.append(pool.submit(function, *arguments, **keywords))
+            if len(pending) > 2 * workers:  # results wait for the caller: not too many at a time
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    with threadpool_limits(1), warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield run

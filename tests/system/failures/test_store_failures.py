@@ -17,6 +17,8 @@ from masksift.core import retry
 from masksift.engine.stages import RunStages
 from masksift.storage import clients
 from masksift.storage import retry as store_retry
+from masksift.storage.sources import labeled_source
+from masksift.storage.sources import open as open_sources
 from support.cli import error_message, run_cli
 from support.fault_proxy import Faults, run_fault_proxy
 from support.run_processes import run_command, start_process, write_small_source
@@ -29,10 +31,12 @@ TABLES = ("images", "ranking", "thresholds.parquet", "class_pairs.parquet", "cla
 
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timeouts of half a second and pauses of hundredths."""
+    """Timeouts of a second, pauses of hundredths, and as many attempts at opening as at other requests."""
     for module in (clients, store_retry):
-        monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(clients, "_REQUEST_TIMEOUT", "500ms")
+        monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(clients, "_REQUEST_TIMEOUT", "1s")
+    for module in (labeled_source, open_sources):
+        monkeypatch.setattr(module, "MAX_ATTEMPTS_ON_OPEN", retry.MAX_ATTEMPTS)
     monkeypatch.setattr(retry, "INITIAL_BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(retry, "MAX_BACKOFF_SECONDS", 0.1)
 

@@ -91,12 +91,13 @@ class Canvas:
         opacity: float = 1.0,
     ) -> None:
         """Fill the masked pixels of a window, seen through ``distance`` meters of haze."""
-        texture = grain * (self.fine[window] + self.coarse[window])
-        values = np.asarray(color, np.float32) * (1 + texture[..., None])
-        air = np.exp(-np.asarray(distance, np.float32) / self.visibility)[..., None]
+        texture = grain * (self.fine[window][mask] + self.coarse[window][mask])
+        tone, meters = np.asarray(color, np.float32), np.asarray(distance, np.float32)
+        values = (tone if tone.ndim == 1 else tone[mask]) * (1 + texture[:, None])
+        air = np.exp(-(meters[mask] if meters.ndim else meters) / self.visibility)[..., None]
         values = values * air + self.haze * (1 - air)
-        old = self.colors[window]
-        old[mask] = (opacity * values + (1 - opacity) * old)[mask]
+        colors = self.colors[window]
+        colors[mask] = opacity * values + (1 - opacity) * colors[mask]
         if label is not None:
             self.labels[window][mask] = label
 
