@@ -36,6 +36,7 @@ from masksift.prepare.inputs import (
     prediction_members,
     read_predictions,
 )
+from masksift.review.class_agreement import agreement_text
 from masksift.review.export import FORMATS
 from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.html import worst_images_html
@@ -407,8 +408,11 @@ class Audit:
         title = image_title(row, self._config.rank_by, ranks[0] if ranks else None, len(self.ranking))
         tables = list(filter_rows([self.regions], {"index": index}))
         outlined = tables[0].slice(0, max(0, regions)).to_pylist() if tables else []
-        more = more_regions_text(sum(map(len, tables)) - len(outlined))
-        return draw_figure(view, self._class_names, title, outlined, [more] if more else [], side)
+        notes = [
+            agreement_text(row, self._class_names),
+            more_regions_text(sum(map(len, tables)) - len(outlined)),
+        ]
+        return draw_figure(view, self._class_names, title, outlined, [note for note in notes if note], side)
 
     def save(
         self, url: str, *, source: str | None = None, top: int = 500, storage: Mapping[str, Any] | None = None

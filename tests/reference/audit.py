@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from reference.agreement import Usual, class_agreement, log_odds, usual_agreement, z_scores
 from reference.evidence import (
     ALL_IGNORED,
     BAD_LABELS,
@@ -76,7 +77,7 @@ __all__ = [
     "tccp",
 ]
 
-SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco", "omission")
+SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco", "omission", "class_agreement")
 LOWEST_THRESHOLD = 2e-6  # cleanlab's floor under a confident threshold
 MARGIN = 1e-6  # cleanlab's margin under a confident threshold
 
@@ -98,6 +99,8 @@ class Reference:
     confident_threshold: list[float]
     decision_threshold: list[float]  # the tau that tccp used
     ignored_share: list[float]  # r_k
+    usual: Usual  # center and spread of class agreement by side and class
+    z: list[dict[str, list[float]]]  # of class agreement, by side and class
     joint: list[list[int]]  # [given][predicted]
     estimated_issues: int
     cut: float | None  # None if M = 0 and for clc_rule="confident"
@@ -262,6 +265,7 @@ def image_scores(
     tau: Sequence[float],
     confident: Sequence[float],
     shares: Sequence[float],
+    z: Sequence[float],
     **options: Any,
 ) -> dict[str, float | None]:
     """All scores of an image, None for a bad image and for one without valid pixels."""
@@ -284,6 +288,7 @@ def image_scores(
             min_area=options["coco_min_area"],
         ),
         "omission": omission(*confidence_by_class(image, len(tau)), confident, shares),
+        "class_agreement": class_agreement(z),
     }
 
 
@@ -322,6 +327,9 @@ def audit(
     flags = [confidently_other(image, confident) for image in images]
     issues = sum(flagged for flag in flags for _, _, flagged in each(flag))
     shares = ignored_shares(images, classes)
+    odds = [log_odds(image, classes, storage) for image in images]
+    usual = usual_agreement(odds, classes)
+    z = [{side: z_scores(x, usual[side]) for side, x in image.items()} for image in odds]
     cut = None
     if clc_rule == "rank":
         cut = rank_cut([s for image in images for s in image.over(image.s)], issues)
@@ -332,8 +340,8 @@ def audit(
     return Reference(
         status=[image.status for image in images],
         scores=[
-            image_scores(image, f, taus, confident, shares, **score_options)
-            for image, f in zip(images, flags, strict=True)
+            image_scores(image, f, taus, confident, shares, own["predicted"], **score_options)
+            for image, f, own in zip(images, flags, z, strict=True)
         ],
         self_confidence=np.array([image.stored[0] for image in images]),
         predicted_class=np.array([image.stored[1] for image in images]),
@@ -343,6 +351,8 @@ def audit(
         confident_threshold=confident,
         decision_threshold=taus,
         ignored_share=shares,
+        usual=usual,
+        z=z,
         joint=joint,
         estimated_issues=issues,
         cut=cut,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from masksift.scoring.kernels.sums import mean_overlaps, segment_sums
 from masksift.scoring.methods import METHODS, make_methods
 from masksift.scoring.methods.base import ImageSummary, ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_images
+from masksift.scoring.statistics.agreement import AgreementScale
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from support import datasets as drawn
@@ -103,8 +105,15 @@ def test_scores_and_regions_of_a_batch_equal_those_of_its_images(
     encoding, k = config.evidence, config.classes
     code = st.integers(0, encoding.top)
     limits, tau = (np.resize(data.draw(st.lists(code, min_size=1, max_size=3)), k) for _ in range(2))
+    center = np.resize(data.draw(st.lists(st.sampled_from([math.nan, 0.0, 3.0]), min_size=1, max_size=3)), (2, k))
     codes = ThresholdCodes(
-        encoding, limits, tau, data.draw(code), encoding.values(limits) + 1e-3, np.resize([0.0, 0.25], k)
+        encoding,
+        limits,
+        tau,
+        data.draw(code),
+        encoding.values(limits) + 1e-3,
+        np.resize([0.0, 0.25], k),
+        AgreementScale(center, center + 0.5),
     )
     omissions, whole = make_omission_rule(codes, EVERY_METHOD), condensed(images, config)
     together = scoring_input(whole, codes, rule, whole.summary if with_summary else None)

@@ -16,9 +16,11 @@ from masksift.scoring.statistics.class_statistics import ClassStatistics, Statis
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.schemas import (
+    AGREEMENT_COLUMNS,
     CLASS_PAIRS,
     CLASS_QUALITY,
     THRESHOLDS,
+    WORST_CLASS,
     WORST_REGION,
     ranked_schema,
     ranking_schema,
@@ -41,6 +43,12 @@ def thresholds_table(
         thresholds.ignored_share,
         strict=True,
     )
+    scale = thresholds.agreement
+    agreement = {
+        name: values[side]
+        for side, names in enumerate(AGREEMENT_COLUMNS)
+        for name, values in zip(names, (scale.center, scale.spread), strict=True)
+    }
     rows = [
         {
             "class_id": k,
@@ -50,6 +58,7 @@ def thresholds_table(
             "confident_threshold": None if np.isinf(confident) else confident,
             "decision_threshold": None if np.isinf(decision) else decision,
             "ignored_share": share,
+            **{name: None if np.isnan(values[k]) else values[k] for name, values in agreement.items()},
         }
         for k, (name, pixels, total, confident, decision, share) in enumerate(columns)
     ]
@@ -155,7 +164,7 @@ class ImageRanking:
             **{name: rows[name] for name in ("image_id", "source", "index", *self.path_columns)},
             "ranked_by": pa.repeat(self.by, len(rows)),
             "score": rows[self.by],
-            **{name: rows[name] for name in (*self.methods, *WORST_REGION.names)},
+            **{name: rows[name] for name in (*self.methods, *WORST_CLASS.names, *WORST_REGION.names)},
         }
         return pa.table(columns, schema=ranking_schema(self.methods, self.path_columns)).combine_chunks()
 

@@ -13,8 +13,10 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings, choose_evidence_dtype
 from masksift.engine.source_table import ReusedEvidence, evidence_from_json, read_source_table
+from masksift.scoring.statistics.agreement import AgreementScale
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.schemas import AGREEMENT_COLUMNS
 
 _RUN_FIELDS = ("index", "name", "class_names", "partitions")
 """Fields of a source that depend on the run and not on its data."""
@@ -112,10 +114,21 @@ def thresholds_from_record(
     def column(name: str) -> Any:
         return np.array([np.inf if row[name] is None else row[name] for row in rows], np.float64)
 
+    if "agreement_center" not in rows[0]:
+        raise UsageError(
+            f"{record['configuration']['out']} was made by masksift {record['versions']['masksift']}",
+            "It has no thresholds of class_agreement",
+            f"Run it again with masksift {version('masksift')}",
+        )
+    center, spread = (
+        np.array([[np.nan if row[name] is None else row[name] for row in rows] for name in names], np.float64)
+        for names in zip(*AGREEMENT_COLUMNS, strict=True)
+    )
     return Thresholds(
         column("confident_threshold"),
         column("decision_threshold"),
         record["estimated_issues"],
         record["cut"],
         column("ignored_share"),
+        AgreementScale(center, spread),
     )

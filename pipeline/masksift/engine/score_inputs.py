@@ -22,7 +22,7 @@ from masksift.core.specs import SourceSpec
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.differences import Differences, Planes, find_differences, restore_planes
-from masksift.scoring.kernels.pixel_statistics import CodeCounts
+from masksift.scoring.kernels.pixel_statistics import ClassCounts, CodeCounts
 from masksift.scoring.methods.base import ImageEvidence, ImageSummary
 from masksift.storage.compression import compress, decompress
 from masksift.storage.objects import ObjectDirectory
@@ -77,7 +77,7 @@ class ScoreInputBuilder:
             buffer,
             allow_pickle=False,
             firsts=np.array(self._firsts, np.int64),
-            valid_pixels=every.valid_pixels,
+            class_counts=np.frombuffer(compress(every.class_counts.to_array()), np.uint8),
             scores=np.array(list(every.scores.values())).reshape(len(every.scores), len(every.valid_pixels)),
             ignored=np.stack(every.ignored),
             count_ends=every.given_codes.ends,
@@ -125,13 +125,14 @@ class ScoreInputs:
             ) from e
         directory.io_counters["bytes_read"] += len(data or b"")
         codes, pixels = (decompress(arrays[part], np.uint32) for part in ("places", "pixels"))
-        counts, count_ends = len(arrays["valid_pixels"]), np.append(0, arrays["count_ends"])
+        class_counts = decompress(arrays["class_counts"], np.int64).reshape(5, -1, spec.classes)
+        counts, count_ends = class_counts.shape[1], np.append(0, arrays["count_ends"])
         groups = []
         for first, stop in pairwise([*arrays["firsts"].tolist(), counts]):
             part, held = slice(first, stop), slice(count_ends[first], count_ends[stop])
             hidden, seen = arrays["ignored"][:, part]
             summary = ImageSummary(
-                arrays["valid_pixels"][part],
+                ClassCounts.from_array(class_counts[:, part]),
                 dict(zip(scores, arrays["scores"][:, part], strict=True)),
                 CodeCounts(codes[held], pixels[held], count_ends[first + 1 : stop + 1] - count_ends[first]),
                 (hidden, seen),

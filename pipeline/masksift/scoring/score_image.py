@@ -14,7 +14,9 @@ from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 
 def score_images(images: ScoringInput, methods: Sequence[Method]) -> dict[str, NDArray[Any]]:
-    """Return the results of images by column, masked arrays (n,): scores, flagged pixels, the pair with most of them.
+    """Return the results of images by column, masked arrays (n,).
+
+    They are scores, flagged pixels, the pair with most of them, and the class that agrees least as usual.
 
     An image without valid pixels has no results.
     """
@@ -28,7 +30,10 @@ def score_images(images: ScoringInput, methods: Sequence[Method]) -> dict[str, N
     given, suggested = np.divmod(worst, images.classes)
     pairs = {"worst_given": given, "worst_suggested": suggested, "worst_pixels": flat[np.arange(n), worst]}
     columns |= {"flagged_pixels": flagged}
+    z = images.z_scores[:, 0]
+    classes = {"worst_class": z.argmax(axis=1), "worst_class_z": z.max(axis=1)}
     found = {name: np.ma.MaskedArray(column, unscored) for name, column in columns.items()}
+    found |= {name: np.ma.MaskedArray(column, classes["worst_class_z"] == 0) for name, column in classes.items()}
     return found | {name: np.ma.MaskedArray(column, flagged == 0) for name, column in pairs.items()}
 
 

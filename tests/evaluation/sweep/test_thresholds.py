@@ -16,6 +16,7 @@ from masksift.evaluation.sweep.thresholds import merge_buckets, setting_statisti
 from masksift.evaluation.sweep.work_items import CLEAN
 from masksift.scoring.methods import METHODS, method_class
 from masksift.scoring.methods.base import FlaggingRule
+from masksift.scoring.statistics.agreement import AgreementScale
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from support.condensed import a_few, condense, images_of, make_config
@@ -56,7 +57,10 @@ def test_difference_of_large_counts_survives_serialization() -> None:
             zero.encoding,
             joint,
             (-(2**70), 3),
-            *(getattr(zero, name) for name in ("self_counts", "confident_counts", "grid_labeled", "grid_all")),
+            *(
+                getattr(zero, name)
+                for name in ("self_counts", "confident_counts", "grid_labeled", "grid_all", "agreement")
+            ),
             (-(2**65), 1),
             (2**70, 0),
         )
@@ -90,7 +94,12 @@ def test_threshold_methods_are_those_whose_scores_depend_on_thresholds(name: str
     assert image is not None
     for code in (40, 120, 200):
         limits = ThresholdCodes(
-            image.encoding, *np.full((2, 3), code), code, np.full(3, code / 255), np.full(3, code / 2e5)
+            image.encoding,
+            *np.full((2, 3), code),
+            code,
+            np.full(3, code / 255),
+            np.full(3, code / 2e5),
+            AgreementScale(np.full((2, 3), code / 10), np.ones((2, 3))),
         )
         found |= {
             float(method_class(name)().scores(replace(image, threshold_codes=limits, rule=rule))[0]) for rule in RULES

@@ -80,6 +80,8 @@ def test_rows_are_the_first_of_the_ranking(report: tuple[Page, Data]) -> None:
         assert row["size"] == row["view_size"] == [8, 10]
         worst = [image["worst_given"], image["worst_suggested"]]
         assert row["pair"] == (None if None in worst else worst)
+        z = image["worst_class_z"] or 0
+        assert row["agrees_less"] == ([image["worst_class"], z >= 4] if z >= 2 else None)
         assert row["warnings"] == []
     assert len(list((page.directory / "data").glob("rows-*.js"))) == 2
 

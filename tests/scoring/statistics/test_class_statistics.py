@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.statistics.agreement import BINS, AgreementScale
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import (
     Thresholds,
@@ -76,6 +77,7 @@ def states(draw: st.DrawFn) -> ClassStatistics:
         np.zeros((0, 256), np.int64),
         counts(3, 256),
         counts(3, 256),
+        counts(2, 3, BINS),
         hidden,
         seen,
     )
@@ -165,6 +167,7 @@ def realistic(evidence: str, classes: int, pixels: int) -> ClassStatistics:
         spread(zero.confident_counts.shape, pixels // 10),
         rng.binomial(every, 1 / classes),
         every,
+        spread(zero.agreement.shape, min(pixels // 2**16, 2**16) * classes),
         tuple(int(total) for total in rng.integers(0, 2**60, classes)),
         tuple(int(total) for total in rng.integers(2**60, 2**62, classes)),
     )
@@ -193,6 +196,10 @@ def same_as_the_reference(data: drawn.Data, *, evidence: str = "auto", tau: str 
     assert (found.estimated_issues, found.cut) == (expected.estimated_issues, expected.cut)
     assert found.ignored_share == pytest.approx(expected.ignored_share, abs=1e-12, rel=0)
     assert statistics.self_counts.sum() == sum(expected.n)
+    scales = zip(found.agreement.center, found.agreement.spread, expected.usual.values(), strict=True)
+    for centers, spreads, usual in scales:
+        pairs = zip(centers.tolist(), spreads.tolist(), strict=True)
+        assert [None if math.isnan(center) else (center, spread) for center, spread in pairs] == usual
 
 
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
@@ -206,7 +213,7 @@ def test_any_data_equal_the_reference(dtype: str, data: st.DataObject, evidence:
 @pytest.mark.parametrize("evidence", ["auto", "float32"])
 @pytest.mark.parametrize("dtype", drawn.DTYPES)
 def test_realistic_data_equal_the_reference(dtype: str, evidence: str) -> None:
-    data = drawn.make_dataset(11, images=4, classes=6, height=21, width=23, dtype=dtype, ignored_image=2)
+    data = drawn.make_dataset(11, images=9, classes=6, height=21, width=23, dtype=dtype, ignored_image=2)
     same_as_the_reference(data, evidence=evidence)
 
 
@@ -234,6 +241,7 @@ def test_sums_beyond_float_precision_are_exact() -> None:
         (total, 0),
         *(np.zeros(shape, np.int64) for shape in ((65536,), (0, 256))),
         *np.zeros((2, 2, 256), np.int64),
+        np.zeros((2, 2, BINS), np.int64),
         ignored_confidence=(3 * total, 0),
         total_confidence=(7 * total, 0),
     )
@@ -367,6 +375,7 @@ def count_codes(encoding: Encoding, codes: list[int]) -> ClassStatistics:
         zero.confident_counts,
         zero.grid_labeled,
         zero.grid_all,
+        zero.agreement,
         zero.ignored_confidence,
         zero.total_confidence,
     )
@@ -399,7 +408,9 @@ def test_cut_is_the_rank_th_smallest_over_all_precisions(codes: dict[Encoding, l
     states = [count_codes(encoding, own_codes) for encoding, own_codes in codes.items()]
     cut = find_rank_threshold(states, rank, look)
     assert cut == values[rank - 1]
-    found = Thresholds(np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]))
+    found = Thresholds(
+        np.array([0.5]), np.array([0.5]), rank, cut, np.array([0.0]), AgreementScale(*np.zeros((2, 2, 1)))
+    )
     for encoding, own_codes in codes.items():
         flagged = [code <= found.encode(encoding).cut for code in own_codes]
         assert flagged == [encoding.value(code) <= values[rank - 1] for code in own_codes], encoding

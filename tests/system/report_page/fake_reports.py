@@ -123,6 +123,7 @@ def make_row(spec: ReportSpec, number: int) -> dict[str, Any]:
         else f"label 77 at (3, {number}) is neither a class nor an ignore value; 12 such pixels",
         "flagged": (number * 53) % 997 if ranked else None,
         "pair": worst,
+        "agrees_less": [worst[0], number % 4 == 0] if worst and number % 2 == 0 else None,
         "size": [2 * HEIGHT, 2 * WIDTH],
         "view_size": [HEIGHT, WIDTH],
         "sheet": [number - number % spec.sheet, number % spec.sheet, spec.sheet, HEIGHT + _margin(spec), WIDTH],

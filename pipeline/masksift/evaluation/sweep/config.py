@@ -26,7 +26,7 @@ from masksift.scoring.methods import METHODS, make_methods
 if TYPE_CHECKING:
     from masksift.scoring.methods.base import Method
 
-THRESHOLD_METHODS = ("tccp", "clc", "omission")
+THRESHOLD_METHODS = ("tccp", "clc", "omission", "class_agreement")
 """Methods that use the thresholds of the whole data set, so that their scores differ from setting to setting. All other
 scores depend on one image and its labels only; a test checks this list against the methods."""
 _BACKGROUND_TYPE = "missing_region"

@@ -10,6 +10,7 @@ from masksift.core.status import SCORED
 from masksift.core.text import escape_unprintable, safe_file_name
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.engine.image_views import ImageView, ImageViewReader
+from masksift.review.class_agreement import agreement_text
 from masksift.review.inspect.config import ShowConfig
 from masksift.review.inspect.lookup import find_image, find_rank, image_location, read_regions
 from masksift.review.rendering.figure import draw_figure
@@ -39,7 +40,7 @@ def show(config: ShowConfig) -> str:
     title = image_title(row, run.record["configuration"]["rank_by"], find_rank(run, row), run.scored_images)
     if len(run.tasks.sources) > 1 or len(title) > 1:
         title.append(escape_unprintable(image_location(row)))
-    notes = [more_regions_text(total - len(regions))]
+    notes = [agreement_text(row, run.class_names), more_regions_text(total - len(regions))]
     notes += [escape_unprintable(warning) for warning in view.warnings if warning != row["reason"]]
     if row["status"] == SCORED and not run.keeps_evidence:
         notes.append("no prediction is shown, because the run kept no evidence (evidence.keep)")

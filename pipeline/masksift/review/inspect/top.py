@@ -16,6 +16,7 @@ from rich.text import Text
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match, escape_unprintable
 from masksift.engine.completed_run import CompletedRun, open_completed_run
+from masksift.review.class_agreement import class_below_usual
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_location
 from masksift.storage.tables.lookup import lowest_rows
@@ -90,7 +91,7 @@ def _top_images(run: CompletedRun, config: TopConfig) -> TopTable:
     for rank, row in enumerate(image_rows, 1):
         names = {
             f"worst_{side}_name": None if row[f"worst_{side}"] is None else run.class_names[row[f"worst_{side}"]]
-            for side in ("given", "suggested")
+            for side in ("given", "suggested", "class")
         }
         rows.append({"rank": rank, "ranked_by": by, "score": row[by], **row, **names})
     columns = {
@@ -101,6 +102,9 @@ def _top_images(run: CompletedRun, config: TopConfig) -> TopTable:
         "most of them": [_class_pair(row["worst_given_name"], row["worst_suggested_name"]) for row in rows],
         "px": ["" if row["worst_pixels"] is None else f"{row['worst_pixels']:,}" for row in rows],
     }
+    below = [class_below_usual(row) for row in rows]
+    if any(below):
+        columns["agrees less"] = ["" if one is None else escape_unprintable(run.class_names[one[0]]) for one in below]
     return TopTable(rows, columns | _location_column(run, rows), frozenset({"rank", by, "flagged px", "px"}))
 
 

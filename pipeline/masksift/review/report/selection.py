@@ -8,9 +8,11 @@ from typing import Any
 
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
+from masksift.review.class_agreement import class_below_usual
 from masksift.storage.tables.parquet import iter_tables
+from masksift.storage.tables.schemas import WORST_CLASS
 
-_IMAGE_COLUMNS = ("height", "width", "flagged_pixels", "worst_given", "worst_suggested")
+_IMAGE_COLUMNS = ("height", "width", "flagged_pixels", "worst_given", "worst_suggested", *WORST_CLASS.names)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class SelectedImage:
         size: Rows and columns of the image, as its source states them.
         flagged: Flagged pixels, None for a quarantined image.
         pair: Given and suggested class of most flagged pixels.
+        agrees_less: Class that agrees less than in the other images, and whether much less.
     """
 
     number: int
@@ -44,6 +47,7 @@ class SelectedImage:
     size: tuple[int, int]
     flagged: int | None
     pair: tuple[int, int] | None
+    agrees_less: tuple[int, bool] | None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -76,6 +80,7 @@ def _make_image(run: CompletedRun, number: int, row: Mapping[str, Any]) -> Selec
         (row["height"], row["width"]),
         row["flagged_pixels"],
         None if None in pair else pair,
+        class_below_usual(row),
     )
 
 

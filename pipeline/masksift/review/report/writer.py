@@ -51,9 +51,11 @@ def rows_data(
     """
     source_numbers = {name: number for number, name in enumerate(summary["sources"])}
     return {
-        **{name: [getattr(image, name) for image in selected] for name in ("rank", "image_id", "index")},
+        **{
+            name: [getattr(image, name) for image in selected]
+            for name in ("rank", "image_id", "index", "status", "reason", "flagged", "pair", "agrees_less")
+        },
         "source": [source_numbers[image.source] for image in selected],
-        **{name: [getattr(image, name) for image in selected] for name in ("status", "reason", "flagged", "pair")},
         "columns": {name: [image.columns[name] for image in selected] for name in summary["columns"]},
         "scores": {name: [_rounded(image.scores.get(name)) for image in selected] for name in summary["methods"]},
         **{

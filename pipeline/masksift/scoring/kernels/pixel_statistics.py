@@ -53,12 +53,50 @@ class CodeCounts:
 
 
 @dataclass(frozen=True)
+class ClassCounts:
+    """Valid pixels of n images by class, (n, K) int64 each, from which the agreement of classes follows.
+
+    Squares are sums of c^2, where c is the predicted confidence m in 8 bits: the code itself for 8-bit evidence,
+    otherwise min(floor(256 m), 255).
+
+    Attributes:
+        labeled: Pixels labeled k.
+        predicted: Pixels predicted k.
+        agreeing: Pixels labeled and predicted k.
+        predicted_squares: Squares of the pixels predicted k.
+        agreeing_squares: Squares of the pixels labeled and predicted k.
+    """
+
+    labeled: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    agreeing: NDArray[np.int64]
+    predicted_squares: NDArray[np.int64]
+    agreeing_squares: NDArray[np.int64]
+
+    @classmethod
+    def concatenate(cls, groups: Sequence[ClassCounts]) -> ClassCounts:
+        """Concatenate the images of several groups."""
+        return cls.from_array(np.concatenate([group.to_array() for group in groups], axis=1))
+
+    @classmethod
+    def from_array(cls, counts: NDArray[np.int64]) -> ClassCounts:
+        """Return the counts that `to_array` stacked."""
+        return cls(*counts)
+
+    def to_array(self) -> NDArray[np.int64]:
+        """Stack the counts: (5, n, K)."""
+        return np.stack(list(vars(self).values()))
+
+
+@dataclass(frozen=True)
 class PixelStatistics:
     """Counts over the valid pixels of n images.
 
     Attributes:
         joint: Pixels by given and predicted class, (n, K, K) int64.
         sums: Self-confidence by given class in units of ``Encoding.unit``, (n, K) int64.
+        squares: Squares of `ClassCounts` by predicted class, of the pixels with another label and of those with this
+            one, (n, 2, K) int64.
         self_counts: Histogram of the self-confidence of all images, (bins,) int64.
         confident_counts: Predicted confidence of all pixels predicted as another class than the given one, by predicted
             class: (K, 256) int64 for 8-bit evidence, else (0, 256).
@@ -68,6 +106,7 @@ class PixelStatistics:
 
     joint: NDArray[np.int64]
     sums: NDArray[np.int64]
+    squares: NDArray[np.int64]
     self_counts: NDArray[np.int64]
     confident_counts: NDArray[np.int64]
     self_codes: CodeCounts
@@ -78,6 +117,17 @@ class PixelStatistics:
         """Number of valid pixels, (n,) int64."""
         valid: NDArray[np.int64] = self.joint.sum(axis=(1, 2))
         return valid
+
+    @cached_property
+    def class_counts(self) -> ClassCounts:
+        """Counts by class."""
+        return ClassCounts(
+            self.joint.sum(axis=2),
+            self.joint.sum(axis=1),
+            self.joint.diagonal(axis1=1, axis2=2),
+            self.squares.sum(axis=1),
+            self.squares[:, 1],
+        )
 
 
 @inner
@@ -98,13 +148,21 @@ def to_fixed(code, mode):
     return np.int64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
 
 
+@inner
+def to_eight_bits(fixed, scale, mode):
+    """Convert fixed point to min(floor(256 p), 255). The bits that small float32 numbers lose make no difference."""
+    if mode == CODE:
+        return min(np.int64(np.float64(fixed) * scale * 256.0), np.int64(255))
+    return min(fixed >> (16 if mode == HALF else 24), np.int64(255))
+
+
 # Pixels are counted four at a time. If all four have their predicted class, as most do, one branch serves them all, and
 # each counts into its own table, because equal neighbors would wait for each other's increment in one table. Other
 # groups of four, and the rest at the end, are counted one by one.
 
 
 @inner
-def _count_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs):
+def _count_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs, squares):
     classes = joint.shape[0]
     for j in range(first, last):
         given, winner = np.int64(labels[j]), np.int64(predicted[j])
@@ -113,7 +171,9 @@ def _count_singly(first, last, labels, predicted, self_codes, confident_codes, j
         elif given < classes:
             by_class[4, given, self_codes[j]] += np.uint32(1)
             joint[given, winner] += 1
-            pairs[winner, confident_codes[j]] += np.uint32(1)
+            code = np.int64(confident_codes[j])
+            pairs[winner, code] += np.uint32(1)
+            squares[winner] += code * code
 
 
 @inner
@@ -126,12 +186,13 @@ def _append_codes(counts, first, stop, codes, pixels, size):
 
 
 @inner
-def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, sides, joint, by_class, pairs):
+def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, sides, joint, by_class, pairs, squares):
     """Count 8-bit evidence of one image.
 
-    ``joint`` (K, K): pixels whose classes differ. ``by_class`` (5, K, 256): codes of the agreeing pixels in four
-    tables, or in one if ``sides`` is 0 instead of 3, and codes of the others. ``fours``: labels, predicted classes and
-    codes as words of four pixels, compared and split in registers. Ignored pixels never agree with a predicted class.
+    ``joint`` (K, K) and ``squares`` (K,): pixels whose classes differ. ``by_class`` (5, K, 256): codes of the agreeing
+    pixels in four tables, or in one if ``sides`` is 0 instead of 3, and codes of the others. ``fours``: labels,
+    predicted classes and codes as words of four pixels, compared and split in registers. Ignored pixels never agree
+    with a predicted class.
     """
     given, winner, own = fours
     first, second, third, fourth = (
@@ -149,8 +210,12 @@ def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, si
             third[((k >> np.uint32(8)) & high) | ((s >> np.uint32(16)) & byte)] += np.uint32(1)
             fourth[((k >> np.uint32(16)) & high) | (s >> np.uint32(24))] += np.uint32(1)
         else:
-            _count_singly(4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
-    _count_singly(4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs)
+            _count_singly(
+                4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs, squares
+            )
+    _count_singly(
+        4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs, squares
+    )
 
 
 @kernel
@@ -165,6 +230,7 @@ def _count_bytes(
     histogram,
     joint,
     sums,
+    squares,
     self_counts,
     pairs,
     codes,
@@ -189,21 +255,26 @@ def _count_bytes(
             winner[:words].view(np.uint32),
             own[:words].view(np.uint32),
         )
-        _count_image_bytes(given, winner, own, confident_codes[i], fours, sides, joint[i], by_class, pairs)
+        _count_image_bytes(
+            given, winner, own, confident_codes[i], fours, sides, joint[i], by_class, pairs, squares[i, 0]
+        )
         histogram[:] = 0
         for k in range(classes):
-            row = by_class[4, k]
-            agreeing, total = np.int64(0), np.int64(0)
-            for side in range(sides + 1):
+            row, same = by_class[4, k], by_class[0, k]
+            for side in range(1, sides + 1):
                 more = by_class[side, k]
                 for code in range(256):
-                    agreeing += np.int64(more[code])
-                    row[code] += more[code]
+                    same[code] += more[code]
+            agreeing, total, square = np.int64(0), np.int64(0), np.int64(0)
             for code in range(256):
+                agreeing += np.int64(same[code])
+                square += np.int64(code * code) * np.int64(same[code])  # the label's confidence is the predicted one
+                row[code] += same[code]
                 total += np.int64(code) * np.int64(row[code])
                 histogram[code] += row[code]
             joint[i, k, k] = agreeing
             sums[i, k] = total
+            squares[i, 1, k] = square
         flat = by_class[4].reshape(-1)
         given_size = _append_codes(flat, 0, flat.size, given_codes, given_pixels, given_size)
         size = _append_codes(histogram, 0, 256, codes, pixels, size)
@@ -216,17 +287,20 @@ def _make_add(mode):
     """Return the function that counts one pixel of more than 8 bits in one mode."""
 
     @inner
-    def add(i, side, labels, predicted, self_codes, shift, above, joint, counts):
-        given, code = np.int64(labels[i]), self_codes[i]
+    def add(i, side, planes, scale, shift, above, tables):
+        labels, predicted, self_codes, confident_codes = planes
+        joint, squares, counts = tables
+        given, winner, code = np.int64(labels[i]), np.int64(predicted[i]), self_codes[i]
         if given < joint.shape[1]:
-            if mode == CODE:
-                fixed = np.uint64(code)
-            elif mode == HALF:
-                fixed = np.uint64(half_to_fixed(code))
-            else:
-                fixed = np.uint64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
-            joint[side, given, np.int64(predicted[i])] += (np.uint64(1) << above) | fixed
+            fixed = to_fixed(code, mode)
+            joint[side, given, winner] += (np.uint64(1) << above) | np.uint64(fixed)
             counts[i & 1, code >> shift] += np.uint32(1)
+            if given == winner:  # its confidence is the predicted one
+                eight = to_eight_bits(fixed, scale, mode)
+                squares[side, 1, winner] += eight * eight
+            else:
+                eight = to_eight_bits(to_fixed(confident_codes[i], mode), scale, mode)
+                squares[side, 0, winner] += eight * eight
 
     return add
 
@@ -238,24 +312,25 @@ def _make_count(mode):
     """Return the loop that counts one image with evidence of more than 8 bits in one mode."""
 
     @inner
-    def count(labels, predicted, self_codes, shift, above, packed, counts):
+    def count(labels, predicted, self_codes, confident_codes, scale, shift, above, packed, squares, counts):
         """Add pixels << above plus self-confidence in fixed point to ``packed`` (4 or 1, K, K) uint64."""
+        planes, tables = (labels, predicted, self_codes, confident_codes), (packed, squares, counts)
         sides, fours = packed.shape[0] - 1, labels.size // 4 * 4
         for j in range(0, fours, 4):
             for side in range(4):
                 if mode == CODE:
-                    _add_code(j + side, side & sides, labels, predicted, self_codes, shift, above, packed, counts)
+                    _add_code(j + side, side & sides, planes, scale, shift, above, tables)
                 elif mode == HALF:
-                    _add_half(j + side, side & sides, labels, predicted, self_codes, shift, above, packed, counts)
+                    _add_half(j + side, side & sides, planes, scale, shift, above, tables)
                 else:
-                    _add_single(j + side, side & sides, labels, predicted, self_codes, shift, above, packed, counts)
+                    _add_single(j + side, side & sides, planes, scale, shift, above, tables)
         for i in range(fours, labels.size):
             if mode == CODE:
-                _add_code(i, 0, labels, predicted, self_codes, shift, above, packed, counts)
+                _add_code(i, 0, planes, scale, shift, above, tables)
             elif mode == HALF:
-                _add_half(i, 0, labels, predicted, self_codes, shift, above, packed, counts)
+                _add_half(i, 0, planes, scale, shift, above, tables)
             else:
-                _add_single(i, 0, labels, predicted, self_codes, shift, above, packed, counts)
+                _add_single(i, 0, planes, scale, shift, above, tables)
 
     return count
 
@@ -274,14 +349,18 @@ def _make_loop(mode):
         labels,
         predicted,
         self_codes,
+        confident_codes,
+        scale,
         shift,
         above,
         tile,
         packed,
+        side_squares,
         counts,
         used,
         joint,
         sums,
+        squares,
         self_counts,
         codes,
         pixels,
@@ -289,20 +368,21 @@ def _make_loop(mode):
     ):
         """Count images (n, P), ``tile`` pixels at a time.
 
-        Scratch, zeros: ``packed`` of `count`, ``counts`` (2, bins + 1) and ``used``, the blocks of bins that are not
-        empty. Outputs as in `PixelStatistics`.
+        Scratch, zeros: ``packed`` of `count`, ``side_squares`` (4 or 1, 2, K), ``counts`` (2, bins + 1) and ``used``,
+        the blocks of bins that are not empty. Outputs as in `PixelStatistics`.
         """
         size = np.int64(0)
         for i in range(len(labels)):
             for first in range(0, labels.shape[1], tile):
                 last = min(first + tile, labels.shape[1])
                 given, winner, own = labels[i, first:last], predicted[i, first:last], self_codes[i, first:last]
+                best = confident_codes[i, first:last]
                 if mode == CODE:
-                    _count_code(given, winner, own, shift, above, packed, counts)
+                    _count_code(given, winner, own, best, scale, shift, above, packed, side_squares, counts)
                 elif mode == HALF:
-                    _count_half(given, winner, own, shift, above, packed, counts)
+                    _count_half(given, winner, own, best, scale, shift, above, packed, side_squares, counts)
                 else:
-                    _count_single(given, winner, own, shift, above, packed, counts)
+                    _count_single(given, winner, own, best, scale, shift, above, packed, side_squares, counts)
                 _unpack(packed, above, joint[i], sums[i])
                 for j in range(own.size):
                     used[(own[j] >> shift) >> _BLOCK_BITS] = 1
@@ -318,6 +398,7 @@ def _make_loop(mode):
                 size = _append_codes(counts[0], first, stop, codes, pixels, size)
                 counts[:, first:stop] = 0
             ends[i] = size
+            _move_squares(side_squares, squares[i])
 
     return loop
 
@@ -334,6 +415,17 @@ def _unpack(packed, above, joint, sums):
                 joint[given, winner] += np.int64(word >> above)
                 sums[given] += np.int64(word & rest)
                 packed[side, given, winner] = 0
+
+
+@inner
+def _move_squares(side_squares, squares):
+    """Add the tables of all sides (4 or 1, 2, K) to ``squares`` (2, K), and reset them to 0."""
+    sides, kinds, classes = side_squares.shape
+    for side in range(sides):
+        for kind in range(kinds):
+            for k in range(classes):
+                squares[kind, k] += side_squares[side, kind, k]
+                side_squares[side, kind, k] = 0
 
 
 _LOOPS = {mode: _make_loop(mode) for mode in (CODE, HALF, SINGLE)}
@@ -377,6 +469,7 @@ def count_pixels(
     given, winner, own = map(_flat, (labels, predicted_class, self_confidence))
     n, pixels = given.shape
     joint, sums = np.zeros((n, classes, classes), np.int64), np.zeros((n, classes), np.int64)
+    squares = np.zeros((n, 2, classes), np.int64)
     self_counts, no_counts = np.zeros(encoding.bins, np.int64), np.zeros((0, 256), np.int64)
     self_codes = _empty_codes(n, min(pixels, encoding.bins))
     if encoding.dtype == "uint8":
@@ -395,33 +488,44 @@ def count_pixels(
             np.empty(256, np.uint32),
             joint,
             sums,
+            squares,
             self_counts,
             pairs,
             *self_codes,
             *given_codes,
         )
         return PixelStatistics(
-            joint, sums, self_counts, pairs.astype(np.int64), _code_counts(*self_codes), _code_counts(*given_codes)
+            joint,
+            sums,
+            squares,
+            self_counts,
+            pairs.astype(np.int64),
+            _code_counts(*self_codes),
+            _code_counts(*given_codes),
         )
     mode = sum_mode(encoding)
-    packed = np.zeros((_sides(pixels, classes), classes, classes), np.uint64)
+    sides = _sides(pixels, classes)
     _LOOPS[mode](
         given,
         winner,
         own,
+        _flat(predicted_confidence),
+        encoding.scale,
         own.dtype.type(encoding.key_shift),
         np.uint64(_PIXEL_SHIFT[mode]),
         _TILE_PIXELS[mode],
-        packed,
+        np.zeros((sides, classes, classes), np.uint64),
+        np.zeros((sides, 2, classes), np.int64),
         np.zeros((2, encoding.bins), np.uint32),
         np.zeros(-(-encoding.bins >> _BLOCK_BITS) + 1, np.uint8),
         joint,
         sums,
+        squares,
         self_counts,
         *self_codes,
     )
     return PixelStatistics(
-        joint, sums, self_counts, no_counts, _code_counts(*self_codes), _code_counts(*_empty_codes(n))
+        joint, sums, squares, self_counts, no_counts, _code_counts(*self_codes), _code_counts(*_empty_codes(n))
     )
 
 

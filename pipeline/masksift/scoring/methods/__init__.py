@@ -18,6 +18,7 @@ METHODS: dict[str, str | type[Method]] = {
     "iou": "iou:IoU",
     "coco": "coco:CoCo",
     "omission": "omission:Omission",
+    "class_agreement": "class_agreement:ClassAgreement",
 }
 """Class of each method, or its path in this package: a configuration needs the names without the kernels."""
 

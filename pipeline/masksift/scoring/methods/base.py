@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.flags import count_reached, flag_pixels
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
-from masksift.scoring.kernels.pixel_statistics import CodeCounts, PixelStatistics, count_pixels
+from masksift.scoring.kernels.pixel_statistics import ClassCounts, CodeCounts, PixelStatistics, count_pixels
+from masksift.scoring.statistics.agreement import agreement_log_odds
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 FlaggingRule = Literal["rank", "confident"]
@@ -97,23 +98,29 @@ class ImageSummary:
     """Counts and scores of n images that scoring needs besides the pixels whose label and prediction differ.
 
     Attributes:
-        valid_pixels: Number of valid pixels, (n,) int64.
+        class_counts: Counts by class.
         scores: Scores that use no thresholds, (n,) float64 by method.
         given_codes: Given class times 256 plus self-confidence; None for evidence of more than 8 bits.
         ignored: Confidence sums over ignored and over all pixels.
     """
 
-    valid_pixels: NDArray[np.int64]
+    class_counts: ClassCounts
     scores: Mapping[str, NDArray[np.float64]]
     given_codes: CodeCounts | None
     ignored: IgnoredSums
+
+    @cached_property
+    def valid_pixels(self) -> NDArray[np.int64]:
+        """Number of valid pixels, (n,) int64."""
+        valid: NDArray[np.int64] = self.class_counts.labeled.sum(axis=1)
+        return valid
 
     @classmethod
     def concatenate(cls, groups: Sequence[ImageSummary]) -> ImageSummary:
         """Concatenate the images of several groups."""
         codes = [group.given_codes for group in groups if group.given_codes is not None]
         return cls(
-            np.concatenate([group.valid_pixels for group in groups]),
+            ClassCounts.concatenate([group.class_counts for group in groups]),
             {name: np.concatenate([group.scores[name] for group in groups]) for name in groups[0].scores},
             CodeCounts.concatenate(codes) if codes else None,
             (
@@ -156,6 +163,16 @@ class ScoringInput(ImageEvidence):
     def ignored(self) -> IgnoredSums:
         """Confidence sums over ignored and over all pixels."""
         return super().ignored if self.summary is None else self.summary.ignored
+
+    @cached_property
+    def class_counts(self) -> ClassCounts:
+        """Counts by class."""
+        return self.statistics.class_counts if self.summary is None else self.summary.class_counts
+
+    @cached_property
+    def z_scores(self) -> NDArray[np.float64]:
+        """Distance below the usual agreement by image, side and class (`AgreementScale.z_scores`), (n, 2, K)."""
+        return self.threshold_codes.agreement.z_scores(agreement_log_odds(self.class_counts))
 
     @cached_property
     def pixels_above(self) -> NDArray[np.int64]:
@@ -209,7 +226,8 @@ class Method(Protocol):
     def scores(self, images: ScoringInput) -> NDArray[np.float64]:
         """Return the scores (n,) of images; the one of an image without valid pixels is not used.
 
-        With thresholds it uses only valid and flagged pixels, `ScoringInput.pixels_above` and `ScoringInput.ignored`.
+        With thresholds it uses only valid and flagged pixels, `ScoringInput.pixels_above`, `ScoringInput.z_scores` and
+        `ScoringInput.ignored`.
         """
         ...
 
@@ -230,7 +248,7 @@ def evidence_methods(methods: Sequence[Method]) -> list[EvidenceMethod]:
 def summarize(images: ImageEvidence, methods: Sequence[Method]) -> ImageSummary:
     """Compute everything that the scores need of images before the thresholds are known."""
     return ImageSummary(
-        images.valid_pixels,
+        images.statistics.class_counts,
         {method.name: method.scores(images) for method in evidence_methods(methods)},
         images.statistics.given_codes if images.encoding.dtype == "uint8" else None,
         images.ignored,

@@ -19,6 +19,7 @@ from masksift.core.npz import pack_arrays, unpack_arrays
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.pixel_statistics import PixelStatistics
+from masksift.scoring.statistics.agreement import BINS, agreement_log_odds, count_agreement
 
 CONFIDENCE_SLACK = 1e-6
 """Distance below its threshold at which a predicted confidence still counts as confident (as in cleanlab)."""
@@ -38,6 +39,7 @@ class ClassStatistics:
             class: (K, 256) int64 for 8-bit evidence, else (0, 256).
         grid_labeled: Histograms (K, 256) int64 of p_k over the lattice pixels labeled k.
         grid_all: Histograms (K, 256) int64 of p_k over all valid lattice pixels.
+        agreement: Images by side, class and agreement of label and prediction, (2, K, 576) int64 (`count_agreement`).
         ignored_confidence: Predicted confidence over ignored pixels by predicted class (`confidence_by_class`), in
             units of ``encoding.unit``, K integers.
         total_confidence: The same over all pixels.
@@ -50,6 +52,7 @@ class ClassStatistics:
     confident_counts: NDArray[np.int64]
     grid_labeled: NDArray[np.int64]
     grid_all: NDArray[np.int64]
+    agreement: NDArray[np.int64]
     ignored_confidence: tuple[int, ...]
     total_confidence: tuple[int, ...]
 
@@ -66,6 +69,7 @@ class ClassStatistics:
             np.zeros((rows, 256), np.int64),
             np.zeros((k, 256), np.int64),
             np.zeros((k, 256), np.int64),
+            np.zeros((2, k, BINS), np.int64),
             (0,) * k,
             (0,) * k,
         )
@@ -80,7 +84,7 @@ class ClassStatistics:
         ignored_confidence: NDArray[np.int64],
         total_confidence: NDArray[np.int64],
     ) -> ClassStatistics:
-        """Return the state of counted images; the arguments are those of the class."""
+        """Return the state of counted images; the other arguments are those of the class."""
         return cls(
             encoding,
             counts.joint.sum(axis=0),
@@ -89,6 +93,7 @@ class ClassStatistics:
             counts.confident_counts,
             grid_labeled,
             grid_all,
+            count_agreement(agreement_log_odds(counts.class_counts)),
             tuple(ignored_confidence.tolist()),
             tuple(total_confidence.tolist()),
         )
@@ -190,6 +195,11 @@ class Statistics:
         """Histograms (K, 256) int64 of p_k over all valid lattice pixels."""
         return _total([state.grid_all for state in self.states])
 
+    @property
+    def agreement(self) -> NDArray[np.int64]:
+        """Images by side, class and agreement of label and prediction, (2, K, 576) int64."""
+        return _total([state.agreement for state in self.states])
+
 
 def _add(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
     return tuple(a + b for a, b in zip(first, second, strict=True))
@@ -200,7 +210,7 @@ def _total(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 _SUMS = ("sums", "ignored_confidence", "total_confidence")
-_COUNTS = ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all")
+_COUNTS = ("joint", "self_counts", "confident_counts", "grid_labeled", "grid_all", "agreement")
 
 
 def _shrink(counts: NDArray[np.int64]) -> NDArray[np.integer]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.statistics.agreement import AgreementScale
 from masksift.scoring.statistics.class_statistics import CONFIDENCE_SLACK, ClassStatistics, Statistics
 
 _MIN_CONFIDENT_THRESHOLD = 2e-6
@@ -29,6 +30,7 @@ class ThresholdCodes:
         cut: Largest code of self-confidence that clc flags; -1 flags nothing.
         confident_threshold: t_k as a probability, (K,) float64.
         ignored_share: r_k of omission, (K,) float64.
+        agreement: Usual agreement of each class.
     """
 
     encoding: Encoding
@@ -37,6 +39,7 @@ class ThresholdCodes:
     cut: int
     confident_threshold: NDArray[np.float64]
     ignored_share: NDArray[np.float64]
+    agreement: AgreementScale
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Thresholds:
         estimated_issues: M of clc.
         cut: Largest self-confidence that clc flags; None flags nothing.
         ignored_share: r_k of omission, (K,) float64.
+        agreement: Usual agreement of each class.
     """
 
     confident: NDArray[np.float64]
@@ -56,6 +60,7 @@ class Thresholds:
     estimated_issues: int
     cut: float | None
     ignored_share: NDArray[np.float64]
+    agreement: AgreementScale
 
     def encode(self, encoding: Encoding) -> ThresholdCodes:
         """Return the thresholds as codes of a precision."""
@@ -67,6 +72,7 @@ class Thresholds:
             -1 if above is None else encoding.code_at_least(above) - 1,
             self.confident,
             self.ignored_share,
+            self.agreement,
         )
 
 
@@ -257,4 +263,5 @@ def compute_thresholds(
     issues += counter.count_confident(wide) if wide else 0
     cut = find_rank_threshold(statistics.states, issues, counter.count_low_bits)
     decision = decision_thresholds(statistics, confident, tau)
-    return Thresholds(confident, decision, issues, cut, ignored_shares(statistics))
+    agreement = AgreementScale.from_counts(statistics.agreement)
+    return Thresholds(confident, decision, issues, cut, ignored_shares(statistics), agreement)

@@ -26,6 +26,12 @@ SOURCES = pa.schema(
     ]
 )
 
+AGREEMENT_COLUMNS = (
+    ("agreement_center", "agreement_spread"),
+    ("label_agreement_center", "label_agreement_spread"),
+)
+"""Columns of the usual agreement of a class on the sides of predictions and of labels."""
+
 THRESHOLDS = pa.schema(
     [
         pa.field("class_id", pa.int32(), nullable=False),
@@ -35,6 +41,8 @@ THRESHOLDS = pa.schema(
         pa.field("confident_threshold", pa.float64()),  # t_k; null if no pixel has this label
         pa.field("decision_threshold", pa.float64()),  # tau_k of tccp; null likewise
         pa.field("ignored_share", pa.float64(), nullable=False),  # r_k of omission
+        # of class_agreement: center and spread of the log-odds; null if fewer than 5 images have enough of the class
+        *(pa.field(name, pa.float64()) for names in AGREEMENT_COLUMNS for name in names),
     ]
 )
 
@@ -101,6 +109,13 @@ SWEEP = pa.schema(
     ]
 )
 
+WORST_CLASS = pa.schema(
+    [
+        pa.field("worst_class", pa.int32()),  # class whose predictions agree least as usual; null if all agree as usual
+        pa.field("worst_class_z", pa.float64()),  # how far below the usual agreement, in spreads
+    ]
+)
+
 WORST_REGION = pa.schema(
     [
         pa.field("region_y0", pa.int32()),  # box of the region with the most evidence; null without regions
@@ -138,6 +153,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
             pa.field("worst_given", pa.int32()),  # class pair with the most flagged pixels
             pa.field("worst_suggested", pa.int32()),
             pa.field("worst_pixels", pa.int64()),
+            *WORST_CLASS,
             *WORST_REGION,
         ]
     )
@@ -205,7 +221,8 @@ def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
     """Return the columns that the images table shares with the ranking."""
     every = images_schema(methods, columns)
     return pa.schema(
-        [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)] + [*WORST_REGION]
+        [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)]
+        + [*WORST_CLASS, *WORST_REGION]
     )
 
 
@@ -222,6 +239,7 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
             pa.field("ranked_by", pa.string(), nullable=False),
             pa.field("score", pa.float64(), nullable=False),  # the score ranked by
             *(pa.field(name, pa.float64()) for name in methods),
+            *WORST_CLASS,
             *WORST_REGION,
         ]
     )

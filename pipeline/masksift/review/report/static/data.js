@@ -95,6 +95,7 @@
         "reason",
         "flagged",
         "pair",
+        "agrees_less",
         "size",
         "view_size",
         "picture",

@@ -158,6 +158,11 @@
         ],
       ]);
     }
+    if (row.agrees_less !== null) {
+      const [number, much] = row.agrees_less;
+      const less = ` agrees ${much ? "much " : ""}less than in the other images`;
+      lines.push(["agreement", [name(masksift.data.className(number)), less]]);
+    }
     if (row.reason !== null) lines.push(["reason", row.reason]);
     row.warnings.forEach((warning) => lines.push(["not shown", warning]));
     return el("dl", { class: "lines" }, ...lines.map(([title, value]) => [el("dt", {}, title), el("dd", {}, value)]));
