@@ -36,7 +36,7 @@ from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.export.config import ExportConfig, LabelStudioConfig
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 from masksift.storage.tables import schemas
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -235,12 +235,12 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
     "ranking": (
         "`ranking/part-*.parquet`",
         "One row per scored image, the image to review first on top.",
-        lambda: schemas.ranking_schema(tuple(METHODS)),
+        lambda: schemas.ranking_schema(score_names()),
     ),
     "images": (
         "`images/part-*.parquet`",
         "One row per image, scored or not, in the order of the sources.",
-        lambda: schemas.images_schema(tuple(METHODS)),
+        lambda: schemas.images_schema(score_names()),
     ),
     "regions": (
         "`regions/part-*.parquet`",

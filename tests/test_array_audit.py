@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 import masksift
 from masksift.core.errors import DataError
 from masksift.review.rendering.palette import class_colors
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import METHODS, score_names
 from reference import audit as reference
+from reference.agreement import combined
 from support import datasets as drawn
 from support.condensed import a_few
 from support.errors import raises
 
-SCORES = tuple(METHODS)
+SCORES = score_names()
 
 
 def column(table: pa.Table, name: str) -> list[Any]:
@@ -49,10 +50,13 @@ def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
     ):
         found = masksift.audit(data.labels, data.predictions, ignore=data.ignore, **options)
     assert statuses(found) == reference_audit.status
-    for name in SCORES:
+    for name in METHODS:
         expected = [image[name] for image in reference_audit.scores]
         near = [None if score is None else pytest.approx(score, abs=1e-12, rel=0) for score in expected]
         assert column(found.images, name) == near, name
+    expected = combined(column(found.images, "softmin"), column(found.images, "class_agreement"))
+    assert column(found.images, "combined") == [None if s is None else pytest.approx(s, abs=1e-12) for s in expected]
+    assert column(found.ranking, "score") == sorted(s for s in column(found.images, "combined") if s is not None)
     masks = np.array([found.issues(i) for i in range(len(data.labels))])
     np.testing.assert_array_equal(masks, reference_audit.issue_mask)
     assert [flagged or 0 for flagged in column(found.images, "flagged_pixels")] == masks.sum(axis=(1, 2)).tolist()
@@ -265,7 +269,7 @@ def test_show_draws_panels_title_and_regions(scenes: tuple[drawn.Data, drawn.Arr
     np.testing.assert_array_equal((panels["flagged"] == [255, 70, 40]).all(axis=2), audit.issues(1))
     rank = column(audit.ranking, "index").index(1) + 1
     score = column(audit.ranking, "score")[rank - 1]
-    assert f"c · rank {rank} of 3 · softmin {score:.4f} · {audit.issues(1).sum()} of " in figure_text(figure)
+    assert f"c · rank {rank} of 3 · combined {score:.4f} · {audit.issues(1).sum()} of " in figure_text(figure)
     assert set(figure_text(figure).split(" | ")) >= {"road", "car", "sky", "(no label)"}
     own = [row for row in audit.regions.to_pylist() if row["index"] == 1]
     worst, count = own[0], len(own)
@@ -407,7 +411,7 @@ def test_names_of_another_number_are_refused(options: dict[str, Any], match: str
         ({"evidence_dtype": "float64"}, "dtype must be 'auto' or 'float32'"),
         ({"methods": ["softmax"]}, "Unknown method 'softmax'.*Did you mean 'softmin'"),
         ({"rank_by": "ccpp"}, "Unknown method 'ccpp'.*Did you mean 'ccp'"),
-        ({"methods": ["ccp"]}, "rank_by is 'softmin', which is not among the methods .ccp"),
+        ({"methods": ["ccp"], "rank_by": "iou"}, "rank_by is 'iou', which is not among the methods .ccp"),
         ({"scale": 0.0}, "scale must be .*, got 0.0"),
         ({"scale": -1.0}, "scale must be .*, got -1.0"),
         ({"scale": 2.0}, "scale must be .*, got 2.0"),

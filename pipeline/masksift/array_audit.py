@@ -61,11 +61,13 @@ from masksift.scoring.image import (
 )
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.methods import COMBINED
 from masksift.scoring.methods.base import ImageSummary, ScoringInput
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.sources.validate import default_class_names
 from masksift.storage.tables.lookup import filter_rows
+from masksift.storage.tables.sort import sort_rows
 
 
 def audit(
@@ -77,7 +79,7 @@ def audit(
     image_ids: Sequence[str] | None = None,
     images: Any = None,
     methods: Sequence[str] | None = None,
-    rank_by: str = "softmin",
+    rank_by: str = "auto",
     kind: str = "probabilities",
     scale: float | None = None,
     sum_tolerance: float | None = None,
@@ -108,7 +110,7 @@ def audit(
         image_ids: Ids of the N images. Default: their indices.
         images: RGB images (N, H, W, 3) uint8 for `Audit.show`, which reads the one it draws. Scores ignore them.
         methods: Scores to compute. Default: all (`masksift.scoring.methods` has the formulas).
-        rank_by: Score that orders the ranking.
+        rank_by: Score that orders the ranking. Default: ``combined``, or softmin or the first of ``methods``.
         kind: "probabilities" or "logits".
         scale: Probability of one step of integer predictions. Default: 1/255, 1/65535.
         sum_tolerance: Largest distance of a pixel's sum over classes from 1. Default: 0.02, for integers half a step
@@ -321,6 +323,8 @@ class Audit:
             "reason": [status.reason for batch in batches for status in batch.statuses],
         }
         images_table, regions = tables.finish(facts)
+        if COMBINED in config.methods:
+            images_table = results.combine_in_memory(images_table, self._image_ranking)
         return images_table, tables.pairs, regions
 
     @property
@@ -331,9 +335,12 @@ class Audit:
     @cached_property
     def ranking(self) -> pa.Table:
         """All scored images, most suspicious first."""
-        return results.ranking_table(
-            self.images, [method.name for method in self._config.make_methods()], self._config.rank_by
-        )
+        ranked = sort_rows(self.images, self._config.rank_by)[1]
+        return self._image_ranking.add_ranks(ranked, 0, len(ranked))
+
+    @property
+    def _image_ranking(self) -> results.ImageRanking:
+        return results.ImageRanking(self._config.score_methods, (), self._config.rank_by)
 
     @property
     def regions(self) -> pa.Table:

@@ -27,7 +27,7 @@ from masksift.engine.result_tables import ImageRanking, RegionRanking
 from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import COMBINED, METHODS, score_names
 from masksift.storage.manifest import pack
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.schemas import WORST_REGION, images_schema, unranked_regions_schema
@@ -40,13 +40,13 @@ LATENCY = 0.03
 BLOCK_IMAGES, REGIONS_PER_IMAGE, MAX_REGIONS, CLASSES = 64, 3, 100_000, 19
 DISTINCT_BLOCKS = 1_000
 """Blocks with different rows; more blocks repeat them, so that each score occurs once for 64,000 images."""
-STEPS = ("compact", "split", "rank")
+STEPS = ("compact", "places", "combine", "split", "rank")
 FINGERPRINT = "0123456789ab"
 
 
 def make_context(out: Path) -> CompactContext:
-    run = RunContext(FINGERPRINT, 4, (), "rank", str(out), max_regions=MAX_REGIONS)
-    images, names = ImageRanking(tuple(METHODS), (), "softmin"), tuple(f"class {k}" for k in range(CLASSES))
+    run = RunContext(FINGERPRINT, 4, (), "rank", str(out), max_regions=MAX_REGIONS, combines=True)
+    images, names = ImageRanking(score_names(), (), COMBINED), tuple(f"class {k}" for k in range(CLASSES))
     return CompactContext(run, images, RegionRanking((), MAX_REGIONS), names)
 
 
@@ -55,10 +55,10 @@ def block_output(number: int) -> bytes:
     rng, count, regions = np.random.default_rng(number), BLOCK_IMAGES, BLOCK_IMAGES * REGIONS_PER_IMAGE
     index = np.arange(number * count, (number + 1) * count)
     numbers = {"height": 1024, "width": 2048, "valid_pixels": 2_000_000, "flagged_pixels": 999}
-    numbers |= {"worst_given": 1, "worst_suggested": 2, "worst_pixels": 99}
+    numbers |= {"worst_given": 1, "worst_suggested": 2, "worst_pixels": 99, "worst_class": 3}
     schema = images_schema(list(METHODS))
     columns: dict[str, Any] = {name: np.full(count, value) for name, value in numbers.items()}
-    columns |= {name: rng.beta(8, 2, count) for name in METHODS}
+    columns |= {name: rng.beta(8, 2, count) for name in (*METHODS, "worst_class_z")}
     columns |= {name: rng.integers(0, 1024, count) for name in WORST_REGION.names}
     columns |= {"image_id": [f"street/{i:09d}" for i in index], "source": ["street"] * count, "index": index}
     columns |= {"status": ["scored"] * count, "reason": pa.nulls(count, pa.string())}

@@ -60,9 +60,10 @@ def test_score_equals_a_run_without_reading_predictions(source: Source, base: Pa
     assert (record["sources"], row["evidence"], row["kept"]) == (1, str(base / "evidence/scenes.zarr"), True)
 
 
-def test_score_leaves_the_original_run_unchanged(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rank_by", [(), ("--rank-by", "clc")])
+def test_score_leaves_the_original_run_unchanged(base: Path, tmp_path: Path, rank_by: tuple[str, ...]) -> None:
     before = read_files(base)
-    assert run_cli("score", base, "--out", tmp_path / "again", "--methods", "clc", "--rank-by", "clc") == 0
+    assert run_cli("score", base, "--out", tmp_path / "again", "--methods", "clc", *rank_by) == 0
     assert read_files(base) == before
     assert set(read_rows(tmp_path / "again", "ranking")[0]) >= {"clc", "score"}
     assert "softmin" not in read_rows(tmp_path / "again", "ranking")[0]

@@ -42,7 +42,7 @@ def test_run_prints_top_images_counts_and_result_locations(
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     first = read_rows(tmp_path / "out", "ranking")[0]
-    assert lines[0].split() == ["rank", "image", "softmin"]
+    assert lines[0].split() == ["rank", "image", "combined"]
     assert lines[1].split() == ["1", first["image_id"], f"{first['score']:.4f}"]
     assert re.fullmatch(r"8 of 8 images scored, \d+ pixels flagged", lines[-3])
     assert lines[-2:] == [f"results: {tmp_path / 'out'}", f"report: {tmp_path / 'out'}/report/index.html"]

@@ -18,7 +18,7 @@ from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
 from masksift.core.units import parse_bytes
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 from support.errors import raises
 
 REQUIRED = {"sources": ["s"], "out": "o"}
@@ -168,7 +168,7 @@ def test_print_config_prints_every_key_and_runs_nothing(tmp_path: Path, capsys: 
     assert set(dotted_keys(RunConfig)) == {name for name, part in tree.items() if not isinstance(part, dict)} | set(
         flat
     )
-    assert tree["methods"] == list(METHODS)
+    assert tree["methods"] == list(score_names())
     assert flat["softmin.temperature"] == 0.1
     assert not (tmp_path / "out").exists()
 
@@ -183,13 +183,13 @@ def test_arrays_predictions_with_several_names_is_an_ensemble(
 ) -> None:
     expected = build_run_config(tree_from_toml(tmp_path, "[arrays]", 'predictions = ["p", "q"]'), {})
     assert expected.arrays.members == expected.overrides().prediction_names == ("p", "q")
-    assert expected.methods == tuple(METHODS)
+    assert expected.methods == score_names()
     tree = config_from_args(capsys, "--source", "s", "--out", "o", "--arrays.predictions", "p, q")
     assert tree == expected.model_dump(mode="json") | {"sources": ["s"]}
     assert build_run_config(tree, {}) == expected
     alone = build_run_config(tree_from_toml(tmp_path, "[arrays]", 'predictions = ["p"]'), {})
     assert (alone.arrays.predictions, alone.arrays.members, alone.overrides().prediction_names) == ("p", (), ("p",))
-    assert alone.methods == tuple(METHODS)
+    assert alone.methods == score_names()
 
 
 @pytest.mark.parametrize("names", ["p,q,p", []])
@@ -334,9 +334,31 @@ def test_rank_by_not_among_the_methods_fails() -> None:
         UsageError,
         r"rank_by is 'softmin', which is not among the methods \(clc, iou\)\. Pass --rank-by clc, or add softmin",
     ):
-        build_run_config(REQUIRED, {"methods": "clc,iou"})
-    with raises(UsageError, r"among the methods \(none\)\. Pass --methods softmin\."):
+        build_run_config(REQUIRED, {"methods": "clc,iou", "rank_by": "softmin"})
+
+
+def test_methods_without_a_name_fail() -> None:
+    with raises(UsageError, r"methods is empty\. Name at least one score, such as --methods softmin\."):
         build_run_config(REQUIRED, {"methods": ""})
+
+
+@pytest.mark.parametrize(
+    ("methods", "score"),
+    [
+        (None, "combined"),
+        ("softmin,class_agreement,combined", "combined"),
+        ("clc,softmin,class_agreement", "softmin"),
+        ("clc,iou", "clc"),
+    ],
+)
+def test_rank_by_is_by_default_the_combined_score_if_it_is_computed(methods: str | None, score: str) -> None:
+    flags = {} if methods is None else {"methods": methods}
+    assert build_run_config(REQUIRED, flags).rank_by == score
+
+
+def test_combined_score_without_its_methods_fails() -> None:
+    with raises(UsageError, r"The methods contain combined, but not class_agreement\. .*Add class_agreement to"):
+        build_run_config(REQUIRED, {"methods": "softmin,combined"})
 
 
 def test_executor_without_a_required_key_fails() -> None:

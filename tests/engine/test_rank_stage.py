@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 
 from masksift.core.errors import RunFailed
 from masksift.core.task_result import TaskResult
+from masksift.engine import combine_task
 from masksift.engine.compact_task import COMPACT, CompactContext, ImageParts, compact_part
 from masksift.engine.image_parts import image_part_names, read_image_rows
 from masksift.engine.planning.blocks import BlockSequence
@@ -22,13 +24,15 @@ from masksift.engine.result_tables import ImageRanking, RegionRanking
 from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
+from masksift.scoring import range_partition
+from masksift.scoring.methods import COMBINED
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.schemas import images_schema, ranking_schema, regions_schema, unranked_regions_schema
 from masksift.storage.tables.segments import pack_table
 from support.errors import raises
 
-METHODS, COLUMNS = ("softmin", "clc"), ("site",)
+METHODS, COLUMNS = ("softmin", "clc", "class_agreement"), ("site",)
 SCORES = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
 EVIDENCE = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
 IMAGES = st.lists(st.tuples(SCORES, st.lists(EVIDENCE, max_size=3)), min_size=1, max_size=12)
@@ -41,7 +45,9 @@ Images = Sequence[tuple[float | None, Sequence[float]]]
 def image_row(source: int, index: int, score: float | None) -> dict[str, Any]:
     status = "scored" if score is not None else "all_ignored"
     fields = {"image_id": f"{source}/{index}", "source": f"s{source}", "index": index, "site": "x"}
-    return fields | {"height": 1, "width": 9, "status": status, "softmin": score, "clc": score}
+    agreement = None if score is None else round(7 * score % 1, 1)
+    scores = {"softmin": score, "clc": score, "class_agreement": agreement}
+    return fields | {"height": 1, "width": 9, "status": status, **scores}
 
 
 def region_rows(source: int, index: int, evidence: Sequence[float]) -> list[dict[str, Any]]:
@@ -54,12 +60,30 @@ def region_rows(source: int, index: int, evidence: Sequence[float]) -> list[dict
     ]
 
 
-def write_blocks(out: Path, sources: Sequence[Images], block_images: int, top: int, rows: tuple[int, int, int]):  # type: ignore[no-untyped-def]
+def write_blocks(
+    out: Path,
+    sources: Sequence[Images],
+    block_images: int,
+    top: int,
+    rows: tuple[int, int, int],
+    rank_by: str = "softmin",
+) -> tuple[CompactContext, ImageParts]:
     """Write the outputs of scored blocks; return the context and the parts of their tables."""
     blocks = BlockSequence(tuple((len(images), block_images) for images in sources))
-    run = RunContext("0123456789abcdef", 4, (), "rank", str(out), COLUMNS, max_regions=top, image_part_rows=rows[0])
-    images_of_regions = RegionRanking(COLUMNS, top, part_rows=rows[2])
-    context = CompactContext(run, ImageRanking(METHODS, COLUMNS, "softmin", rows[1]), images_of_regions, ("road",))
+    run = RunContext(
+        "0123456789abcdef",
+        4,
+        (),
+        "rank",
+        str(out),
+        COLUMNS,
+        max_regions=top,
+        image_part_rows=rows[0],
+        combines=rank_by == COMBINED,
+    )
+    regions = RegionRanking(COLUMNS, top, part_rows=rows[2])
+    methods = (*METHODS, COMBINED) if run.combines else METHODS
+    context = CompactContext(run, ImageRanking(methods, COLUMNS, rank_by, rows[1]), regions, ("road",))
     for block in blocks:
         images = list(enumerate(sources[block.source]))[block.start : block.stop]
         found = [row for index, (_, evidence) in images for row in region_rows(block.source, index, evidence)]
@@ -136,6 +160,55 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
     assert not list((out / "manifest").glob("split/*")), "sorted rows are removed"
     for table, schema in (("ranking", ranking_schema(METHODS, COLUMNS)), ("regions", regions_schema(COLUMNS))):
         assert all(pq.read_schema(path).remove_metadata() == schema for path in (out / table).iterdir())
+
+
+@limited
+@given(
+    sources=st.lists(IMAGES, min_size=1, max_size=3),
+    block_images=st.integers(1, 7),
+    rows=st.tuples(st.integers(1, 9), st.integers(1, 12), st.integers(1, 12)),
+    range_values=st.integers(1, 5),
+    sampled=st.integers(1, 4),
+)
+def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
+    tmp_path_factory: pytest.TempPathFactory,
+    sources: list[Images],
+    block_images: int,
+    rows: tuple[int, int, int],
+    range_values: int,
+    sampled: int,
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(combine_task, "PLACE_RANGE_VALUES", range_values)
+        patch.setattr(range_partition, "SAMPLED_KEYS", sampled)
+        rank(*write_blocks(out, sources, block_images, 9, rows, COMBINED))
+    images = [row for part in read_parts(out, "images") for row in part]
+    scored = [row for row in images if row["status"] == "scored"]
+    places = [
+        rankdata([row[name] for row in scored]) / (len(scored) + 1) if scored else np.zeros(0)
+        for name in ("softmin", "class_agreement")
+    ]
+    expected = np.sqrt(places[0] * places[1])
+    assert [row[COMBINED] for row in scored] == expected.tolist()
+    assert all(row[COMBINED] is None for row in images if row["status"] != "scored")
+    ranking = [row for part in read_parts(out, "ranking") for row in part]
+    order = [scored[i]["image_id"] for i in np.argsort(expected, kind="stable")]
+    assert [row["image_id"] for row in ranking] == order
+    assert [row["score"] for row in ranking] == [row[COMBINED] for row in ranking] == sorted(expected.tolist())
+    assert not (out / "manifest/places").exists() or not list((out / "manifest/places").iterdir())
+    in_one = tmp_path_factory.mktemp("one")
+    rank_one_part(*write_blocks(in_one, sources, block_images, 9, (99, *rows[1:]), COMBINED))
+    assert [row for part in read_parts(in_one, "images") for row in part] == images
+    assert read_parts(in_one, "ranking") == read_parts(out, "ranking")
+
+
+def test_changed_places_end_the_run(tmp_path: Path) -> None:
+    context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (4, 5, 6), COMBINED)
+    compact_part(context, parts[0])
+    task = combine_task.CombineTask(0, (np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)))
+    with raises(RunFailed, match=r"The places of part 0 in .* hold 0 values, not 4\. They were changed"):
+        combine_task.combine_part(context, task)
 
 
 SOURCES: list[Images] = [[(i / 10, [float(i)]) for i in range(10)], [(0.5, []), (None, []), (0.25, [3.0, 3.0])]]

@@ -56,7 +56,7 @@ def test_camvid_run_ranks_every_image_once(variant: tuple[str, Path]) -> None:
     ranking = pq.read_table(out / "ranking").to_pydict()
     assert ranking["rank"] == list(range(1, 102))
     assert len(set(ranking["image_id"])) == 101
-    assert ranking["score"] == sorted(ranking["softmin"])
+    assert ranking["score"] == sorted(ranking["combined"])
 
 
 def test_camvid_run_finds_omissions_only_with_the_omission_method(tmp_path: Path, scheduler_address: str) -> None:

@@ -21,7 +21,7 @@ from masksift.engine.planning import layout, memory
 from masksift.engine.source_table import read_source_table
 from masksift.runner import make_block_tasks, make_run_context, open_and_plan, rescore, run
 from masksift.runtime.progress import ProgressReporter
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import METHODS, score_names
 from masksift.storage.objects import ObjectDirectory
 from reference import ensemble as reference_ensemble
 from support.datasets import Array, make_dataset
@@ -112,7 +112,7 @@ def test_ensemble_run_equals_the_reference_implementation(out: Path) -> None:
 def test_ensemble_run_is_recorded_and_resumed(url: Path, out: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["configuration"]["arrays"]["predictions"] == list(MEMBERS)
-    assert record["configuration"]["methods"] == [*METHODS]
+    assert record["configuration"]["methods"] == [*score_names()]
     ((spec, _),) = read_source_table(ObjectDirectory(str(out)))
     assert [member.predictions.dtype for member in spec.members] == ["uint8", "float32", "float16"]
     assert run(make_config(url, out), ProgressReporter("quiet")).resumed

@@ -60,3 +60,15 @@ def z_scores(x: Sequence[float | None], usual: Sequence[tuple[float, float] | No
 def class_agreement(z: Sequence[float]) -> float:
     """1 / (1 + sqrt(sum of z^2))."""
     return 1 / (1 + math.sqrt(math.fsum(one * one for one in z)))
+
+
+def combined(softmin: Sequence[float | None], agreement: Sequence[float | None]) -> list[float | None]:
+    """Geometric mean of the places by both scores; place = mean rank of ties / (N + 1), None for an unranked image."""
+
+    def place(scores: Sequence[float | None], score: float | None) -> float:
+        ranked = sorted(one for one in scores if one is not None)
+        ranks = [rank for rank, one in enumerate(ranked, 1) if one == score]
+        return statistics.mean(ranks) / (len(ranked) + 1)
+
+    pairs = zip(softmin, agreement, strict=True)
+    return [None if s is None else math.sqrt(place(softmin, s) * place(agreement, a)) for s, a in pairs]

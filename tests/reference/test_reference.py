@@ -128,6 +128,7 @@ def test_every_score_equals_hand_calculation() -> None:
             "iou": (1 / 2 + 1 / 3 + 0 / 1) / 3,
             "coco": (0.4375 + 0.5 + 0.125 + 0.75 + 0.25) / 5,  # 3 components of labels, 2 of predictions
             "omission": 1.0,  # the one ignored pixel has a neighbor with a label
+            "class_agreement": 1.0,  # one image has none to compare with
         },
         abs=1e-15,
     )

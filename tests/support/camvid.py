@@ -19,6 +19,8 @@ EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
         "clc": (0.812, 0.717),
         "iou": (0.814, 0.547),
         "coco": (0.629, 0.298),
+        "class_agreement": (0.848, 0.782),
+        "combined": (0.842, 0.780),
     },
     "swap": {
         "ccp": (0.933, 0.905),
@@ -28,6 +30,8 @@ EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
         "clc": (0.977, 0.957),
         "iou": (0.917, 0.818),
         "coco": (0.889, 0.811),
+        "class_agreement": (0.953, 0.953),
+        "combined": (0.981, 0.969),
     },
     "shift": {
         "ccp": (0.794, 0.566),
@@ -37,6 +41,8 @@ EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
         "clc": (0.955, 0.871),
         "iou": (0.750, 0.482),
         "coco": (0.762, 0.521),
+        "class_agreement": (0.785, 0.635),
+        "combined": (0.915, 0.818),
     },
 }
 

@@ -93,6 +93,8 @@ def score(args: argparse.Namespace) -> int:
     inherited = {key: value for key, value in record["configuration"].items() if key not in ("table", "iceberg")}
     if {"executor", "executor.kind"} & flags.keys():
         inherited["executor"] = {}
+    if "methods" in flags and inherited["rank_by"] not in [name.strip() for name in flags["methods"].split(",")]:
+        del inherited["rank_by"]
     config = build_run_config(inherited, flags)
     reporter = _reporter(args)
     return _print_result(rescore(args.completed_run, config, reporter), config, reporter)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from masksift.config.sections import (
     ClassNames,
@@ -26,7 +26,7 @@ from masksift.core.errors import UsageError
 from masksift.core.limits import FIRST_IMAGES
 from masksift.core.text import closest_match
 from masksift.core.units import parse_amount
-from masksift.scoring.methods import METHODS, make_methods
+from masksift.scoring.methods import COMBINED, COMBINED_METHODS, make_methods, score_names
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
@@ -48,8 +48,16 @@ class RunConfig(SourceOptions):
         description="URL of the labels that `masksift simulate` or `masksift export corrections` wrote, used instead "
         "of the sources' labels",
     )
-    methods: Names = Field(tuple(METHODS), description="comma-separated scoring methods to compute")
-    rank_by: str = Field("softmin", description="method whose score orders the ranking")
+    methods: Names = Field(
+        score_names(),
+        description=f"comma-separated scores to compute; {COMBINED} needs {' and '.join(COMBINED_METHODS)}",
+    )
+    rank_by: str = Field(
+        "auto",
+        validate_default=True,
+        description=f"score that orders the ranking; auto: {COMBINED}, or softmin or the first of the methods if it is "
+        "not computed",
+    )
     classes: ClassNames = None
     max_quarantined: Amount = Field(
         0,
@@ -78,21 +86,37 @@ class RunConfig(SourceOptions):
     evidence: EvidenceSection = EvidenceSection()
     iceberg: IcebergSection = IcebergSection()
 
+    @field_validator("rank_by")
+    @classmethod
+    def _choose_score(cls, name: str, info: ValidationInfo) -> str:
+        """Resolve "auto"."""
+        methods = info.data.get("methods", ())
+        return (
+            next((one for one in (COMBINED, "softmin", *methods) if one in methods), name) if name == "auto" else name
+        )
+
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        if not self.methods:
+            raise UsageError("methods is empty", "Name at least one score, such as --methods softmin")
         for name in (*self.methods, self.rank_by):
-            if name not in METHODS:
+            if name not in score_names():
                 raise UsageError(
                     f"Unknown method {name!r}",
-                    f"The methods are {', '.join(METHODS)}",
-                    f"Did you mean {closest_match(name, METHODS)!r}?",
+                    f"The methods are {', '.join(score_names())}",
+                    f"Did you mean {closest_match(name, score_names())!r}?",
                 )
+        missing = [name for name in COMBINED_METHODS if name not in self.methods]
+        if COMBINED in self.methods and missing:
+            raise UsageError(
+                f"The methods contain {COMBINED}, but not {' and '.join(missing)}",
+                f"{COMBINED} is made from {' and '.join(COMBINED_METHODS)}",
+                f"Add {','.join(missing)} to --methods, or remove {COMBINED}",
+            )
         if self.rank_by not in self.methods:
             raise UsageError(
-                f"rank_by is {self.rank_by!r}, which is not among the methods ({', '.join(self.methods) or 'none'})",
-                f"Pass --rank-by {self.methods[0]}, or add {self.rank_by} to --methods"
-                if self.methods
-                else f"Pass --methods {self.rank_by}",
+                f"rank_by is {self.rank_by!r}, which is not among the methods ({', '.join(self.methods)})",
+                f"Pass --rank-by {self.methods[0]}, or add {self.rank_by} to --methods",
             )
         self.quarantine_limit(0)
         return self
@@ -100,6 +124,11 @@ class RunConfig(SourceOptions):
     def quarantine_limit(self, images: int) -> Fraction:
         """Return the number of quarantined images, of ``images``, above which the exit code is 3."""
         return parse_amount("max_quarantined", self.max_quarantined, images, "images")
+
+    @property
+    def score_methods(self) -> tuple[str, ...]:
+        """Scores, each once, in the order of `score_names`."""
+        return tuple(name for name in score_names() if name in self.methods)
 
     def make_methods(self) -> tuple[Method, ...]:
         """Create the configured scoring methods with their parameters."""

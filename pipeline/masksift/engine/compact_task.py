@@ -27,6 +27,7 @@ from masksift.engine.work_items import (
     reused_result,
     sum_io_counters,
 )
+from masksift.scoring.methods import COMBINED_METHODS
 from masksift.scoring.range_partition import KeySample
 from masksift.storage.manifest import Manifest
 from masksift.storage.tables.arrow import count_values
@@ -34,7 +35,7 @@ from masksift.storage.tables.parquet import LOOKUP_GROUP_ROWS, write_table
 from masksift.storage.tables.segments import join_tables, pack_table, unpack_tables
 from masksift.storage.tables.sort import sort_rows
 
-COMPACT = "compact"
+COMPACT, PLACES = "compact", "places"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,13 @@ class PartRows:
 
 @dataclass(frozen=True)
 class CompactResult:
-    """Answer of a task: packed pair counts, and a sample of the sort keys of each ranked table."""
+    """Answer of a task.
+
+    Attributes:
+        pairs: Packed pair counts.
+        samples: Samples of the sort keys of each ranked table; if scores are combined, of the distinct values of each.
+        task_result: Counters of the task.
+    """
 
     pairs: bytes
     samples: tuple[KeySample, ...]
@@ -193,12 +200,13 @@ def compact_part(context: CompactContext, part: ImagePart) -> CompactResult:
         return CompactResult(output["pairs"], _unpack_samples(output["samples"]), reused_result(output))
     started = time.perf_counter()
     rows = load_part(context, manifest, part)
-    write_images(context, manifest, part.number, rows.images)
-    keys = [
-        sort_rows(table.select([ranked.by]), ranked.by, highest_first=ranked.highest_first)[0]
-        for ranked, table in zip(context.ranked, (rows.images, rows.regions), strict=True)
-    ]
-    samples = tuple(map(KeySample.of, keys))
+    output = {"pairs": rows.pairs.pack(), "regions": pack_table(rows.regions)}
+    if context.run.combines:  # the table of images is written with the combined score
+        samples = write_values(context, part.number, rows.images)
+        output |= {"images": pack_table(rows.images)}
+    else:
+        write_images(context, manifest, part.number, rows.images)
+        samples = sample_keys(context, rows.images, rows.regions)
     result = TaskResult(
         part.number,
         part.images,
@@ -207,16 +215,52 @@ def compact_part(context: CompactContext, part: ImagePart) -> CompactResult:
         **sum_io_counters(manifest, puts=1),
         seconds=time.perf_counter() - started,
     )
-    pairs = rows.pairs.pack()
-    output = {"pairs": pairs, "regions": pack_table(rows.regions), "samples": _pack_samples(samples)}
-    manifest.save(COMPACT, part.number, {**output, "result": pack_result(result)})
-    return CompactResult(pairs, samples, result)
+    manifest.save(COMPACT, part.number, {**output, "samples": _pack_samples(samples), "result": pack_result(result)})
+    return CompactResult(output["pairs"], samples, result)
 
 
-def load_regions(manifest: Manifest, part: int) -> Any:
-    """Load the best regions of a part."""
-    (regions,) = unpack_tables(load_output(manifest, COMPACT, part)["regions"])
-    return regions
+def sample_keys(context: CompactContext, images: Any, regions: Any) -> tuple[KeySample, ...]:
+    """Sample the sort keys of the rows of a part for each ranked table."""
+    keys = [
+        sort_rows(table.select([ranked.by]), ranked.by, highest_first=ranked.highest_first)[0]
+        for ranked, table in zip(context.ranked, (images, regions), strict=True)
+    ]
+    return tuple(map(KeySample.of, keys))
+
+
+def values_name(context: RunContext, part: int) -> str:
+    """Return the name of the distinct values of the combined scores of a part, removed when all rows are ranked."""
+    return f"manifest/{PLACES}/{context.fingerprint[:12]}-{part:08d}.values"
+
+
+def write_values(context: CompactContext, part: int, images: Any) -> tuple[KeySample, ...]:
+    """Write the distinct values of each score to combine, ascending, with the images up to each, and sample them.
+
+    The object holds pairs of float64, score after score.
+
+    Args:
+        context: Settings of the tasks.
+        part: Number of the part.
+        images: Its rows.
+
+    Returns:
+        A sample of the values of each score.
+    """
+    tables, samples = [], []
+    for name in COMBINED_METHODS:
+        scores = images[name].to_numpy()
+        values, counts = np.unique(scores[np.isfinite(scores)], return_counts=True)
+        tables.append(np.stack([values, np.cumsum(counts)], axis=1))
+        samples.append(KeySample.of(values))
+    directory, data = context.manifest.directory, np.concatenate(tables).astype("<f8").tobytes()
+    directory.write(values_name(context.run, part), data)
+    return tuple(samples)
+
+
+def load_tables(manifest: Manifest, part: int, *names: str) -> list[Any]:
+    """Load the images, or the best regions, of a part."""
+    output = load_output(manifest, COMPACT, part)
+    return [table for name in names for table in unpack_tables(output[name])]
 
 
 def _pack_samples(samples: Sequence[KeySample]) -> bytes:

@@ -47,7 +47,7 @@ class Publisher:
     def prepare(self) -> None:
         """Create the tables or add missing columns, before anything is computed. Raises UsageError if that fails."""
         if self.tables is not None:
-            methods, columns = [method.name for method in self.context.methods], self.context.path_columns
+            methods, columns = self.context.score_names, self.context.path_columns
             schemas = {"ranking": ranking_schema, "images": images_schema}
             self.tables.create_or_evolve({name: schema(methods, columns) for name, schema in schemas.items()})
 

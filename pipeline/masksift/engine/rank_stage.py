@@ -6,9 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
+from masksift.engine.combine_task import (
+    CombineResult,
+    PlaceResult,
+    combine_part,
+    find_places,
+    make_combine_tasks,
+    make_place_tasks,
+)
 from masksift.engine.compact_task import (
     COMPACT,
+    PLACES,
     CompactContext,
     CompactResult,
     ImageParts,
@@ -26,7 +36,7 @@ from masksift.engine.rank_task import (
     split_part,
     write_part,
 )
-from masksift.engine.result_tables import split_parts
+from masksift.engine.result_tables import combine_in_memory, split_parts
 from masksift.engine.work_items import PairCounts
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import StageProgress
@@ -38,8 +48,9 @@ def rank_one_part(context: CompactContext, parts: ImageParts) -> PairCounts:
     """Write the tables of a run whose table of images has one part, and return its class pairs."""
     manifest = context.manifest
     rows = load_part(context, manifest, parts[0])
-    write_images(context, manifest, 0, rows.images)
-    for number, (ranked, table) in enumerate(zip(context.ranked, (rows.images, rows.regions), strict=True)):
+    images = combine_in_memory(rows.images, context.images) if context.run.combines else rows.images
+    write_images(context, manifest, 0, images)
+    for number, (ranked, table) in enumerate(zip(context.ranked, (images, rows.regions), strict=True)):
         ordered = sort_rows(table.select(ranked.schema.names), ranked.by, highest_first=ranked.highest_first)[1]
         for part in split_parts(ranked.name, len(ordered), ranked.part_rows):
             write_part(context, manifest.directory, number, part, ordered.slice(part.start), len(ordered))
@@ -76,12 +87,26 @@ def rank_on_workers(
         pairs = pairs.merge(PairCounts.unpack(result.pairs))
         compacted[result.task_result.number] = result
     samples = [compacted[number].samples for number in range(len(parts))]
+    if context.run.combines:
+        scored = sum(result.task_result.counts.get(SCORED, 0) for result in compacted.values())
+        found = dict[int, PlaceResult]()
+        for places in map_tasks(
+            partial(find_places, context, len(parts)), list(make_place_tasks(samples, scored)), PLACES
+        ):
+            found[places.task_result.number] = places
+        combined = dict[int, CombineResult]()
+        tasks = list(make_combine_tasks([found[number] for number in range(len(found))], len(parts)))
+        for one in map_tasks(partial(combine_part, context), tasks, "combine"):
+            combined[one.task_result.number] = one
+        samples = [combined[number].samples for number in range(len(parts))]
     splits = dict[int, SplitResult]()
     split = partial(split_part, context, choose_splitters(context, samples))
     for cut in map_tasks(split, [SplitTask(number) for number in range(len(parts))], "split"):
         splits[cut.task_result.number] = cut
-    tasks = list(make_rank_tasks(context, samples, [splits[number] for number in range(len(parts))]))
-    for _ in map_tasks(partial(rank_part, context, len(parts)), tasks, "rank"):
+    ranges = list(make_rank_tasks(context, samples, [splits[number] for number in range(len(parts))]))
+    for _ in map_tasks(partial(rank_part, context, len(parts)), ranges, "rank"):
         pass
-    context.manifest.directory.remove_all([split_name(context.run, number) for number in range(len(parts))])
+    directory = context.manifest.directory
+    directory.remove_all([split_name(context.run, number) for number in range(len(parts))])
+    directory.remove_below(f"manifest/{PLACES}")
     return pairs

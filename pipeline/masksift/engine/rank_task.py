@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.task_result import TaskResult
-from masksift.engine.compact_task import CompactContext, load_regions
+from masksift.engine.compact_task import CompactContext, load_tables
 from masksift.engine.image_parts import image_part_name
 from masksift.engine.result_tables import RankedTable, TablePart, split_parts
 from masksift.engine.work_items import RunContext, sum_io_counters
@@ -88,7 +88,7 @@ def split_part(context: CompactContext, splitters: Sequence[Splitters], task: Sp
     directory, name = manifest.directory, image_part_name(context.run, task.part)
     tables = [
         read_table(directory, name, context.images.schema.names),
-        load_regions(manifest, task.part),
+        *load_tables(manifest, task.part, "regions"),
     ]
     pieces: list[bytes] = []
     rows, ends = [], []

@@ -8,10 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from masksift.engine.planning.requests import RANKING_PART_ROWS, REGION_PART_ROWS
 from masksift.engine.work_items import PairCounts
-from masksift.scoring.ranking import percentiles
+from masksift.scoring.methods import COMBINED, COMBINED_METHODS
+from masksift.scoring.ranking import combined_scores, percentiles
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.tables.arrow import table_from_rows
@@ -22,12 +24,12 @@ from masksift.storage.tables.schemas import (
     THRESHOLDS,
     WORST_CLASS,
     WORST_REGION,
+    images_schema,
     ranked_schema,
     ranking_schema,
     regions_schema,
     unranked_regions_schema,
 )
-from masksift.storage.tables.sort import sort_rows
 
 
 def thresholds_table(
@@ -107,10 +109,16 @@ def ranking_part_names(scored: int) -> list[str]:
     return [part.name for part in split_parts("ranking", scored, RANKING_PART_ROWS)]
 
 
-def ranking_table(images: pa.Table, methods: Sequence[str], rank_by: str) -> pa.Table:
-    """Rank a table of scored images in memory; ties keep the order of the table."""
-    ranked = sort_rows(images, rank_by)[1]
-    return ImageRanking(tuple(methods), (), rank_by).add_ranks(ranked, 0, len(ranked))
+def add_combined(images: pa.Table, ranking: ImageRanking, combined: NDArray[np.float64]) -> pa.Table:
+    """Add the column `COMBINED`, NaN for null, to a table of images with the other scores of a ranking."""
+    schema = images_schema(ranking.methods, ranking.path_columns)
+    columns = {name: images[name] for name in images.schema.names} | {COMBINED: pa.array(combined, from_pandas=True)}
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def combine_in_memory(images: pa.Table, ranking: ImageRanking) -> pa.Table:
+    """Add the column `COMBINED` to the table of all images of a run."""
+    return add_combined(images, ranking, combined_scores([images[name].to_numpy() for name in COMBINED_METHODS]))
 
 
 @dataclass(frozen=True)

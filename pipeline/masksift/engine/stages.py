@@ -16,7 +16,7 @@ from masksift.core.errors import PlanRefused
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.task_result import TaskResult
 from masksift.engine import result_tables
-from masksift.engine.compact_task import COMPACT, CompactContext, ImageParts
+from masksift.engine.compact_task import COMPACT, PLACES, CompactContext, ImageParts
 from masksift.engine.condense_task import condense_block
 from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import Causes, FirstImagesCheck, add_causes
@@ -235,8 +235,7 @@ class RunStages:
         """Write the tables: images, the ranking, the ranked regions, and those by class."""
         context, names = self.context, self.tasks.sources[0].class_names
         directory, columns = ObjectDirectory(context.out, context.options), context.path_columns
-        methods = tuple(method.name for method in context.methods)
-        images = result_tables.ImageRanking(methods, columns, rank_by)
+        images = result_tables.ImageRanking(context.score_names, columns, rank_by)
         compact = CompactContext(context, images, result_tables.RegionRanking(columns, context.max_regions), names)
         parts, totals = self._image_parts, StageTotals()
         with self.progress.stage("rank", self.tasks.images if len(parts) > 1 else 0) as stage:
@@ -283,7 +282,11 @@ def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
 def discard_leftovers(context: RunContext) -> None:
     """Remove what a complete run may still have of its stages, apart from what `--base` reads."""
     directory = ObjectDirectory(context.out, context.options)
-    for prefix in (SCORE_INPUTS, f"manifest/{COMPACT}"):  # of the latter each part holds up to `regions.top` regions
+    for prefix in (
+        SCORE_INPUTS,
+        f"manifest/{COMPACT}",
+        f"manifest/{PLACES}",
+    ):  # of the latter each part holds up to `regions.top` regions
         directory.remove_below(prefix)
 
 

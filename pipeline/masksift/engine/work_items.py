@@ -27,6 +27,7 @@ from masksift.engine.planning.plan import Plan
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_config
+from masksift.scoring.methods import COMBINED
 from masksift.scoring.methods.base import FlaggingRule, Method
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.storage.manifest import Manifest
@@ -53,6 +54,7 @@ class RunContext:
         max_regions: Largest number of listed regions.
         image_part_rows: Images of a part of the table of images.
         keeps_evidence: The run keeps its evidence.
+        combines: The scores include `COMBINED`, which is computed with the ranking.
     """
 
     fingerprint: str
@@ -66,6 +68,12 @@ class RunContext:
     max_regions: int = 1 << 62
     image_part_rows: int = field(default_factory=lambda: requests.IMAGE_PART_ROWS)
     keeps_evidence: bool = True
+    combines: bool = False
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of all scores of the run."""
+        return (*(method.name for method in self.methods), *((COMBINED,) if self.combines else ()))
 
     def evidence_arrays(self, location: EvidenceLocation) -> EvidenceArrays:
         """Open the evidence of a source, which may belong to an earlier run."""

@@ -23,7 +23,7 @@ from evaluation.evaluate.helpers import (
     write_image_list,
     write_simulation,
 )
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 from support.cli import error_message, exit_code, run_cli
 from support.results import read_files, read_rows
 from support.run_processes import write_dataset_source
@@ -49,7 +49,7 @@ def test_metrics_of_every_score_equal_sklearn_and_scipy(run: Path, completed: Pa
     images = [row for row in read_rows(run) if row["status"] == "scored"]
     wrong = np.array([row["index"] in planted.images for row in images])
     shares = planted.shares[[row["index"] for row in images]]
-    for score in METHODS:
+    for score in score_names():
         values = np.array([row[score] for row in images])
         for measure, expected in (
             ("auroc", roc_auc_score(wrong, 1 - values)),
@@ -64,8 +64,8 @@ def test_metrics_of_every_score_equal_sklearn_and_scipy(run: Path, completed: Pa
 
 def test_precision_and_lift_equal_the_top_of_the_ranking(run: Path, completed: Path, planted: PlantedErrors) -> None:
     top = [row["index"] in planted.images for row in read_rows(run, "ranking")][:6]
-    assert read_metric(completed, "softmin", "precision", "errors")["value"] == np.mean(top)
-    assert read_metric(completed, "softmin", "lift", "errors")["value"] == pytest.approx(np.mean(top) * 23 / 6)
+    assert read_metric(completed, "combined", "precision", "errors")["value"] == np.mean(top)
+    assert read_metric(completed, "combined", "lift", "errors")["value"] == pytest.approx(np.mean(top) * 23 / 6)
     row = read_metric(completed, "softmin", "precision", "100")
     assert (row["value"], row["note"]) == (None, "only 23 images are ranked")
 
@@ -227,9 +227,9 @@ def test_evaluation_writes_tables_plots_and_report(completed: Path) -> None:
         with Image.open(completed / name) as picture:
             assert min(picture.size) > 600
     curves = pq.read_table(completed / "curves.parquet").to_pylist()
-    assert {row["score"] for row in curves} == set(METHODS)
+    assert {row["score"] for row in curves} == set(score_names())
     report = (completed / "report.md").read_text()
-    for score in METHODS:
+    for score in score_names():
         assert len(re.findall(rf"^\| `{score}` \|", report, re.MULTILINE)) == 4
     assert "none: only 23 images are ranked." in report
 

@@ -17,7 +17,7 @@ from evaluation.simulate.helpers import TYPE_ARGS, make_images, simulate
 from masksift.engine.planning import layout
 from masksift.evaluation.sweep import command, condense_task
 from masksift.evaluation.sweep.config import SweepConfig
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 from support.cli import error_message, exit_code, run_cli
 from support.datasets import Data
 from support.results import read_files
@@ -84,7 +84,7 @@ def evaluate_setting(source: object, folder: Path, error_type: str, share: float
     first, other = TEMPERATURES
     labels = ("--labels_from", truth / "labels", "--softmin.temperature", first)
     assert run_cli("run", "--source", source, *labels, *quarantine, *args, "--out", run) == 0
-    again = ("--softmin.temperature", other, "--methods", "softmin")
+    again = ("--softmin.temperature", other, "--methods", "softmin,class_agreement,combined")
     assert run_cli("score", run, "--out", folder / "again", *again, *quarantine) == 0
     metrics = {}
     for temperature, path in ((first, run), (other, folder / "again")):
@@ -92,7 +92,7 @@ def evaluate_setting(source: object, folder: Path, error_type: str, share: float
         options = ("--truth", truth, "--out", out, "--bootstrap", 0, "--at", "errors")
         assert run_cli("evaluate", path, *options) in (0, 3)
         metrics |= {
-            ((row["score"], temperature if row["score"] == "softmin" else None), row["measure"]): row
+            ((row["score"], temperature if row["score"] in ("softmin", "combined") else None), row["measure"]): row
             for row in read_metrics(out)
             if row["at"] in (None, "errors")
         }
@@ -102,7 +102,7 @@ def evaluate_setting(source: object, folder: Path, error_type: str, share: float
 def assert_equal_metrics(source: object, out: Path, folder: Path, error_type: str, share: float, *args: object) -> None:
     expected = evaluate_setting(source, folder, error_type, share, *args)
     rows = [row for row in read_table(out) if (row["kind"], row["share"]) == (error_type, share)]
-    assert {row["method"] for row in rows} == set(METHODS)
+    assert {row["method"] for row in rows} == set(score_names())
     for row in rows:
         for column, metric in METRICS.items():
             other = expected[(row["method"], row["temperature"]), metric]
@@ -144,12 +144,14 @@ def test_sweep_of_16_bit_evidence_equals_separate_commands(tmp_path: Path) -> No
 
 
 def test_sweep_table_has_one_row_per_setting_and_score(completed: Path) -> None:
-    scores = [(name, t) for name in METHODS for t in (TEMPERATURES if name == "softmin" else (None,))]
+    scores = [
+        (name, t) for name in score_names() for t in (TEMPERATURES if name in ("softmin", "combined") else (None,))
+    ]
     table = read_table(completed)
     assert [(row["kind"], row["share"], row["method"], row["temperature"]) for row in table] == [
         (error_type, share, *score) for error_type in TYPES for share in SHARES for score in scores
     ]
-    assert read_record(completed)["settings"] == len(table) == 36
+    assert read_record(completed)["settings"] == len(table) == 48
     assert {row["errors"] for row in table if row["share"] == 0.2} == {3}
 
 
@@ -164,7 +166,7 @@ def test_completed_sweep_is_left_unchanged_and_prints_its_summary(
     printed = capsys.readouterr()
     assert printed.err == f"{completed} is complete already: nothing to do\n"
     lines = printed.out.splitlines()
-    assert lines[0] == "36 settings of 15 ranked images: 2 error types x 2 shares x 9 scores"
+    assert lines[0] == "48 settings of 15 ranked images: 2 error types x 2 shares x 12 scores"
     assert re.fullmatch(r"best score, by AUPRC [(]mean over the shares[)]: drop \w.* [(]0[.]\d+[)], swap .*", lines[1])
     assert re.fullmatch(r"best temperature of softmin, by AUPRC .*: drop (0.05|1) [(].*[)], swap .*", lines[2])
     assert lines[3:] == ["1 images are quarantined and not measured", f"results: {completed}"]

@@ -9,7 +9,7 @@ import pytest
 from masksift.config.load import build_config
 from masksift.core.errors import UsageError
 from masksift.evaluation.sweep.config import SweepConfig
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 from masksift.scoring.methods.softmin import Softmin
 from support.errors import raises
 
@@ -22,7 +22,7 @@ def make_config(**keys: Any) -> SweepConfig:
 def test_sweep_config_defaults_cover_all_types_without_background_and_all_methods() -> None:
     config = make_config()
     assert config.error_types == ("drop", "swap", "shift", "boundary", "coarse")
-    assert config.score_methods == tuple(METHODS)
+    assert config.score_methods == score_names()
     assert config.shares == (0.05, 0.1, 0.2, 0.3, 0.5)
     assert [method for name, method in config.image_methods().items() if name[0] == "softmin"] == [
         Softmin(t) for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -12,7 +12,7 @@ from PIL import Image
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.plots import PLOTS, plot_auroc, plot_precision, plot_temperatures
 from masksift.evaluation.sweep.result_table import SweepTable
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 
 
 def make_table(
@@ -20,11 +20,11 @@ def make_table(
     error_types: tuple[str, ...] = ("drop", "swap"),
     shares: tuple[float, ...] = (0.1, 0.3),
     temperatures: tuple[float, ...] = (0.05, 0.5),
-    methods: tuple[str, ...] = tuple(METHODS),
+    methods: tuple[str, ...] = score_names(),
     at: str = "errors",
     defined: bool = True,
 ) -> SweepTable:
-    scores = [(name, t) for name in methods for t in (temperatures if name == "softmin" else (None,))]
+    scores = [(name, t) for name in methods for t in (temperatures if name in ("softmin", "combined") else (None,))]
     rows: list[dict[str, Any]] = []
     for number, (error_type, share, (method, t)) in enumerate(product(error_types, shares, scores)):
         metrics = dict.fromkeys(("auroc", "auprc", "precision"), 0.5 + number % 7 / 20 if defined else None)

@@ -67,7 +67,7 @@ def test_numbers_equal_those_of_the_tables(runs: Path, capsys: pytest.CaptureFix
         assert [(row["source"], row["index"]) for row in result[direction]] == [key[1:] for key in expected]
         for row in result[direction]:
             assert row["old_rank"] == old[row["image_id"]]["rank"]
-            assert row["new_score"] == new[row["image_id"]]["softmin"]
+            assert row["new_score"] == new[row["image_id"]]["combined"]
             assert row["change"] == changes[row["image_id"]]
     assert result["up"]
     assert result["down"]
@@ -156,8 +156,8 @@ def test_renamed_image_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture
     new = run_sources(tmp_path / "new", tmp_path / "a.zarr", args=("--rank_by", "clc"))
     printed = compare_text(capsys, old, new)
     assert "1 image with another id at the same index: check that they are the same" in printed
-    assert "the old run ranks by softmin, the new run by clc: their ranks are not comparable" in printed
-    assert '  rank_by: "softmin" -> "clc"\n' in printed
+    assert "the old run ranks by combined, the new run by clc: their ranks are not comparable" in printed
+    assert '  rank_by: "combined" -> "clc"\n' in printed
 
 
 def test_images_quarantined_in_one_run_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

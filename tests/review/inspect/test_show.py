@@ -160,7 +160,7 @@ def test_panels_equal_the_stored_arrays(runs: Path, spy_on_drawing: Any) -> None
     row = read_rows(runs / "out")[0]
     (rank,) = [r["rank"] for r in read_rows(runs / "out", "ranking") if (r["source"], r["index"]) == ("a", 0)]
     pixels = f"{row['flagged_pixels']} of {row['valid_pixels']} pixels flagged"
-    assert title == [f"frame 1 · rank {rank} of 14 · softmin {row['softmin']:.4f} · {pixels}", "a/0"]
+    assert title == [f"frame 1 · rank {rank} of 14 · combined {row['combined']:.4f} · {pixels}", "a/0"]
     expected = [r for r in read_rows(runs / "out", "regions") if (r["source"], r["index"]) == ("a", 0)]
     assert regions == expected[:8]
     assert notes == ([f"and {len(expected) - 8} regions with less evidence"] if len(expected) > 9 else [])

@@ -56,15 +56,15 @@ def test_images_are_the_first_of_the_ranking(runs: Path, top: int) -> None:
     assert len(rows) == min(top, 14)
     table = {(row["source"], row["index"]): row for row in read_rows(runs / "out")}
     for row, ranked in zip(rows, ranking, strict=True):
-        assert (row["rank"], row["score"], row["ranked_by"]) == (ranked["rank"], ranked["score"], "softmin")
+        assert (row["rank"], row["score"], row["ranked_by"]) == (ranked["rank"], ranked["score"], "combined")
         expected = table[ranked["source"], ranked["index"]]
         assert {name: row[name] for name in expected} == expected
-        for side in ("given", "suggested"):
+        for side in ("given", "suggested", "class"):
             number = expected[f"worst_{side}"]
             assert row[f"worst_{side}_name"] == (None if number is None else NAMES[number])
 
 
-@pytest.mark.parametrize("by", ["clc", "ccp", "coco", "omission", "softmin"])
+@pytest.mark.parametrize("by", ["clc", "ccp", "coco", "omission", "softmin", "combined"])
 @pytest.mark.parametrize("top", [1, 6, 100])
 def test_by_score_orders_images_with_ties_in_table_order(runs: Path, by: str, top: int) -> None:
     rows = list_top(runs, top=top, by=by).rows
@@ -92,7 +92,7 @@ def cells(line: str) -> list[str]:
 def test_text_has_one_line_per_image(runs: Path) -> None:
     table = list_top(runs, top=100)
     lines = table.text().splitlines()
-    assert cells(lines[0]) == ["rank", "image", "softmin", "flagged px", "most of them", "px", "source"]
+    assert cells(lines[0]) == ["rank", "image", "combined", "flagged px", "most of them", "px", "agrees less", "source"]
     assert len(lines) == 15
     for line, row in zip(lines[1:], table.rows, strict=True):
         expected = [str(row["rank"]), row["image_id"].replace("\t", "\\t"), f"{row['score']:.4f}"]
@@ -100,7 +100,10 @@ def test_text_has_one_line_per_image(runs: Path) -> None:
         if row["worst_pixels"] is not None:
             pair = f"{NAMES[row['worst_given']]} -> {NAMES[row['worst_suggested']]}"
             expected += [pair, f"{row['worst_pixels']:,}"]
+        if (row["worst_class_z"] or 0) >= 2:
+            expected.append(row["worst_class_name"])
         assert cells(line) == [*expected, f"{row['source']}/{row['index']}"]
+    assert any((row["worst_class_z"] or 0) >= 2 for row in table.rows)
 
 
 def test_text_has_one_line_per_region(runs: Path) -> None:
@@ -145,7 +148,7 @@ def test_long_id_keeps_columns_aligned_and_wraps_on_a_terminal(tmp_path: Path) -
     wrapped = table.text(60).splitlines()
     assert max(map(len, wrapped)) <= 60
     assert "".join(wrapped).count("x") >= 500
-    assert "softmin" in wrapped[0]
+    assert "combined" in wrapped[0]
 
 
 def test_run_without_scored_images_lists_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

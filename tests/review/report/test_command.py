@@ -121,7 +121,7 @@ def test_summary_equals_record_and_tables(report: tuple[Page, Data]) -> None:
     assert summary["run"] == record["fingerprint"]
     for name in ("started", "images", "counts", "flagged_pixels", "estimated_issues"):
         assert summary[name] == record[name], name
-    assert (summary["format"], summary["finished"], summary["scored"], summary["ranked_by"]) == (2, None, 8, "softmin")
+    assert (summary["format"], summary["finished"], summary["scored"], summary["ranked_by"]) == (2, None, 8, "combined")
     assert summary["methods"] == record["configuration"]["methods"]
     assert summary["masksift"] == record["versions"]["masksift"]
     assert [stage["name"] for stage in summary["stages"]] == ["condense", "thresholds", "score", "rank"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 from masksift.storage.tables.schemas import (
     CLASS_PAIRS,
     CLASS_QUALITY,
@@ -39,6 +39,10 @@ def test_every_table_has_the_documented_schema() -> None:
         "confident_threshold": "double?",
         "decision_threshold": "double?",
         "ignored_share": "double",
+        "agreement_center": "double?",
+        "agreement_spread": "double?",
+        "label_agreement_center": "double?",
+        "label_agreement_spread": "double?",
     }
     assert columns(CLASS_PAIRS) == {
         "given": "int32",
@@ -77,6 +81,8 @@ def test_every_table_has_the_documented_schema() -> None:
         "worst_given": "int32?",
         "worst_suggested": "int32?",
         "worst_pixels": "int64?",
+        "worst_class": "int32?",
+        "worst_class_z": "double?",
         **worst_region,
     }
     assert columns(ranking_schema(["ccp"])) == {
@@ -88,6 +94,8 @@ def test_every_table_has_the_documented_schema() -> None:
         "ranked_by": "string",
         "score": "double",
         "ccp": "double?",
+        "worst_class": "int32?",
+        "worst_class_z": "double?",
         **worst_region,
     }
     assert columns(regions_schema(["site"])) == {
@@ -141,8 +149,8 @@ def test_tables_of_a_run_have_their_schemas_and_the_class_names(tmp_path: Path) 
         "thresholds.parquet": THRESHOLDS,
         "class_pairs.parquet": CLASS_PAIRS,
         "class_quality.parquet": CLASS_QUALITY,
-        "images/*.parquet": images_schema(list(METHODS)),
-        "ranking/*.parquet": ranking_schema(list(METHODS)),
+        "images/*.parquet": images_schema(list(score_names())),
+        "ranking/*.parquet": ranking_schema(list(score_names())),
         "regions/*.parquet": regions_schema(),
     }
     for pattern, schema in expected.items():

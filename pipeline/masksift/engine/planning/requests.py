@@ -26,6 +26,8 @@ the requests that a server received)."""
 RANKING_PART_ROWS = 1 << 18
 IMAGE_PART_ROWS = 1 << 16
 """Images of a part of the table of images: 1,526 parts for a hundred million images."""
+PLACE_RANGE_VALUES = 1 << 19
+"""Distinct values of a score, about, whose places one task finds: it needs some 100 bytes for each."""
 REGION_PART_ROWS = 1 << 15
 """Rows of a part of the table of regions: a run-length code has some hundred bytes, sometimes many thousand."""
 
@@ -43,8 +45,14 @@ def objects_to_write(
     masks = sum(evidence_objects(source, layout) for source, layout in pairs)
     metadata = EVIDENCE_PLANES * len(with_planes) + 2 * len(pairs)
     images, ranking, regions = table_parts(sum(source.images for source, _ in pairs), settings.max_regions)
-    on_workers = 2 * images if images > 1 else 0  # the output of a compacted part, and its sorted rows
+    # the output of a compacted part, the values of its scores and its sorted rows; places of the combined score
+    on_workers = 3 * images + place_ranges(sum(source.images for source, _ in pairs)) if images > 1 else 0
     return evidence + masks + 2 * blocks + metadata + 8 + images + on_workers + ranking + regions
+
+
+def place_ranges(images: int) -> int:
+    """Return the largest number of ranges of values of both scores that are combined, about."""
+    return 2 * -(-images // PLACE_RANGE_VALUES)
 
 
 def table_parts(images: int, max_regions: int) -> tuple[int, int, int]:
@@ -58,7 +66,7 @@ def table_parts(images: int, max_regions: int) -> tuple[int, int, int]:
 def reads_to_rank(images: int, max_regions: int) -> int:
     """Count the reads of parts by the ranking on workers; outputs of blocks count with the blocks."""
     parts, ranking, regions = table_parts(images, max_regions)
-    return parts * (3 + ranking + regions) if parts > 1 else 0
+    return parts * (4 + 2 * place_ranges(images) + ranking + regions) if parts > 1 else 0
 
 
 def reads_to_condense(source: SourceSpec, layout: Layout) -> int:

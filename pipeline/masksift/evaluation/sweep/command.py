@@ -87,7 +87,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> str:
             with job.lock():  # after all checks: a refused sweep leaves no trace
                 images = _compute_scores(config, context, tasks, executor, progress, stats)
                 with progress.stage("measure") as stage:
-                    columns = list(context.image_methods), list(context.threshold_methods)
+                    columns = list(context.image_methods), list(context.threshold_methods), config.combined_columns()
                     rows = measure_settings(images, config.error_types, config.shares, *columns, config.at)
                     table = SweepTable(tuple(rows))
                     _write_results(directory, table, sources[0].class_names)
@@ -223,7 +223,8 @@ def _write_results(directory: ObjectDirectory, table: SweepTable, class_names: S
 def _make_record(
     config: SweepConfig, context: SweepContext, plan: Plan, sources: Sequence[SourceSpec], stats: RunStats, text: str
 ) -> dict[str, Any]:
-    settings = len(config.error_types) * len(config.shares) * len([*context.image_methods, *context.threshold_methods])
+    scores = [*context.image_methods, *context.threshold_methods, *config.combined_columns()]
+    settings = len(config.error_types) * len(config.shares) * len(scores)
     return {
         "fingerprint": context.score_fingerprint,
         "condensed": context.condense_fingerprint,

@@ -21,7 +21,7 @@ from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import ERRORS, parse_review_amount
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
-from masksift.scoring.methods import METHODS, make_methods
+from masksift.scoring.methods import COMBINED, make_methods, score_names
 
 if TYPE_CHECKING:
     from masksift.scoring.methods.base import Method
@@ -59,7 +59,7 @@ class SweepConfig(SourceOptions):
         (0.05, 0.1, 0.2, 0.3, 0.5),
         description="comma-separated shares of the images of each source that get an error, 0 to 1",
     )
-    methods: Names = Field(tuple(METHODS), min_length=1, description="comma-separated scoring methods to compute")
+    methods: Names = Field(score_names(), min_length=1, description="comma-separated scores to compute")
     at: Amount = Field(
         ERRORS,
         description="number of reviewed images for precision, recall and lift: an integer, a percentage of the images, "
@@ -103,8 +103,8 @@ class SweepConfig(SourceOptions):
 
     @property
     def score_methods(self) -> tuple[str, ...]:
-        """Methods, each once, in the order of `METHODS`."""
-        return tuple(name for name in METHODS if name in self.methods)
+        """Scores, each once, in the order of `score_names`."""
+        return tuple(name for name in score_names() if name in self.methods)
 
     def simulate_config(self, error_type: str) -> SimulateConfig:
         """Make the configuration of a simulation of one error type."""
@@ -141,6 +141,11 @@ class SweepConfig(SourceOptions):
     def threshold_methods(self) -> dict[ScoreColumn, Method]:
         """Make the methods that also depend on the thresholds of a setting."""
         return {(method.name, None): method for method in make_methods(set(self.methods) & set(THRESHOLD_METHODS), {})}
+
+    def combined_columns(self) -> tuple[ScoreColumn, ...]:
+        """Return `COMBINED` once per temperature of softmin, if it is to be computed."""
+        temperatures = dict.fromkeys(self.softmin.temperatures if COMBINED in self.methods else ())
+        return tuple((COMBINED, t) for t in temperatures)
 
     def condense_identity(self) -> dict[str, Any]:
         """Keys that determine the evidence and the statistics."""

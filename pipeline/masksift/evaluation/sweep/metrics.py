@@ -14,7 +14,8 @@ from masksift.core import signals
 from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation, evaluate_score
 from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.evaluation.sweep.work_items import Scores
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import COMBINED_METHODS, score_names
+from masksift.scoring.ranking import combined_scores
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,19 @@ class SweepScores:
         share: int,
         image_columns: Sequence[ScoreColumn],
         threshold_columns: Sequence[ScoreColumn],
+        combined_columns: Sequence[ScoreColumn] = (),
     ) -> dict[ScoreColumn, NDArray[np.float64]]:
-        """Scores (n,) of the ranked images in a setting, in the order of `METHODS`."""
+        """Scores (n,) of the ranked images in a setting, in the order of `score_names`."""
         ranked, (wrong, _) = self.scores.scored, self.errors(error_type, share)
         clean, corrupted = self.scores.by_variant[0][ranked], self.scores.by_variant[1 + error_type][ranked]
         values = [*np.where(wrong[:, None], corrupted, clean).T, *self.scores.by_setting[error_type, share][ranked].T]
         by_column = dict(zip([*image_columns, *threshold_columns], values, strict=True))
-        order = list(METHODS)
+        softmin, agreement = COMBINED_METHODS
+        for name, temperature in combined_columns:
+            by_column[name, temperature] = combined_scores(
+                [by_column[softmin, temperature], by_column[agreement, None]]
+            )
+        order = score_names()
         return {c: by_column[c] for c in sorted(by_column, key=lambda c: (order.index(c[0]), c[1] or 0))}
 
 
@@ -67,6 +74,7 @@ def measure_settings(
     shares: Sequence[float],
     image_columns: Sequence[ScoreColumn],
     threshold_columns: Sequence[ScoreColumn],
+    combined_columns: Sequence[ScoreColumn],
     at: str | int,
 ) -> list[dict[str, Any]]:
     """Compute the rows of the result table, ordered by error type, share and score."""
@@ -74,7 +82,7 @@ def measure_settings(
     for error_type, share in np.ndindex(len(error_types), len(shares)):
         wrong, pixels = images.errors(error_type, share)
         for (method, temperature), scores in images.columns(
-            error_type, share, image_columns, threshold_columns
+            error_type, share, image_columns, threshold_columns, combined_columns
         ).items():
             signals.raise_if_interrupted()
             setting = {

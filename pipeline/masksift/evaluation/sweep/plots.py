@@ -11,7 +11,7 @@ from masksift.evaluation.evaluate.plots import CHANCE_COLOR, line_style, simplif
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
 from masksift.evaluation.sweep.result_table import SweepTable, score_name
 from masksift.review.rendering.panels import figure_png, new_figure
-from masksift.scoring.methods import METHODS
+from masksift.scoring.methods import score_names
 
 _MAX_COLUMNS = 3
 
@@ -62,7 +62,7 @@ def _plot_over_share(table: SweepTable, metric: str, label: str, title: str) -> 
     """Plot one panel per error type and one line per score."""
     if len(table.shares) < 2 or _is_empty(table, metric):
         return None
-    names, methods = table.error_types, list(METHODS)
+    names, methods = table.error_types, score_names()
     columns = min(_MAX_COLUMNS, len(names))
     rows_of_panels = math.ceil(len(names) / columns)
     figure = new_figure(1.6 + 3.2 * columns, 1.0 + 3.2 * rows_of_panels)

@@ -22,6 +22,15 @@ METHODS: dict[str, str | type[Method]] = {
 }
 """Class of each method, or its path in this package: a configuration needs the names without the kernels."""
 
+COMBINED = "combined"
+"""Score made from the places of an image in the rankings by two methods, when all images are scored."""
+COMBINED_METHODS = ("softmin", "class_agreement")
+
+
+def score_names() -> tuple[str, ...]:
+    """Return the names of all scores: the methods, and `COMBINED`."""
+    return *METHODS, COMBINED
+
 
 def method_class(name: str) -> type[Method]:
     """Import the class of a method."""

@@ -95,7 +95,7 @@ SWEEP = pa.schema(
         pa.field("kind", pa.string(), nullable=False),  # error type
         pa.field("share", pa.float64(), nullable=False),  # of the images selected for an error
         pa.field("method", pa.string(), nullable=False),
-        pa.field("temperature", pa.float64()),  # of softmin; null for other scores
+        pa.field("temperature", pa.float64()),  # of softmin, also in combined; null for other scores
         pa.field("images", pa.int64(), nullable=False),  # ranked images
         pa.field("errors", pa.int64(), nullable=False),  # ranked images with wrong labels
         pa.field("auroc", pa.float64()),  # this and all below: null if undefined, with the reason in the note

@@ -35,11 +35,19 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
+def read_ranges(directory: ObjectDirectory, names: Sequence[str], ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Yield a byte range of each object, in order; empty ranges are not read."""
+
+    def read(name: str, start: int, stop: int) -> bytes:
+        return directory.read_range(name, start, stop) if start < stop else b""
+
+    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="segments") as pool:
+        yield from pool.map(read, names, *zip(*ranges, strict=True))
+
+
 def read_segments(
     directory: ObjectDirectory, names: Sequence[str], ranges: Sequence[tuple[int, int]]
 ) -> Iterator[pa.Table]:
     """Yield the tables in a byte range of each object, in order; empty ranges are not read."""
-    wanted = [(name, start, stop) for name, (start, stop) in zip(names, ranges, strict=True) if start < stop]
-    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="segments") as pool:
-        for data in pool.map(lambda segment: directory.read_range(*segment), wanted):
-            yield from unpack_tables(data)
+    for data in read_ranges(directory, names, ranges):
+        yield from unpack_tables(data)
