@@ -71,6 +71,14 @@ class Encoding:
         """Exact value of each code of at most 16 bits in units of `unit`: (bins,) int64."""
         return _halves_fixed() if self.is_float else np.arange(self.bins)
 
+    @property
+    def squares(self) -> NDArray[np.uint16]:
+        """Square of min(floor(256 p), 255) of each bin of the histogram: (bins,) uint16.
+
+        All float32 codes of a bin have the same one: 256 p is cut off after at most 8 bits.
+        """
+        return _squares(self)
+
     def codes(self, plane: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:
         """Return the codes of a stored plane as a view."""
         return plane.view(self.codes_dtype)
@@ -117,3 +125,9 @@ def _halves_fixed() -> NDArray[np.int64]:
     """Return float16 values in [0, 1] in steps of 2^-24, by code."""
     half = Encoding("float16")
     return np.ldexp(half.values(np.arange(half.bins)), 24).astype(np.int64)
+
+
+@cache
+def _squares(encoding: Encoding) -> NDArray[np.uint16]:
+    values = encoding.values(np.arange(encoding.bins) << encoding.key_shift)
+    return (np.minimum(np.floor(256 * values), 255) ** 2).astype(np.uint16)

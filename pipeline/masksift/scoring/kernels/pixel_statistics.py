@@ -148,21 +148,13 @@ def to_fixed(code, mode):
     return np.int64(np.rint(np.float64(np.uint32(code).view(np.float32)) * 4294967296.0))
 
 
-@inner
-def to_eight_bits(fixed, scale, mode):
-    """Convert fixed point to min(floor(256 p), 255). The bits that small float32 numbers lose make no difference."""
-    if mode == CODE:
-        return min(np.int64(np.float64(fixed) * scale * 256.0), np.int64(255))
-    return min(fixed >> (16 if mode == HALF else 24), np.int64(255))
-
-
 # Pixels are counted four at a time. If all four have their predicted class, as most do, one branch serves them all, and
 # each counts into its own table, because equal neighbors would wait for each other's increment in one table. Other
 # groups of four, and the rest at the end, are counted one by one.
 
 
 @inner
-def _count_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class, pairs, squares):
+def _count_singly(first, last, labels, predicted, self_codes, confident_codes, joint, by_class):
     classes = joint.shape[0]
     for j in range(first, last):
         given, winner = np.int64(labels[j]), np.int64(predicted[j])
@@ -171,9 +163,7 @@ def _count_singly(first, last, labels, predicted, self_codes, confident_codes, j
         elif given < classes:
             by_class[4, given, self_codes[j]] += np.uint32(1)
             joint[given, winner] += 1
-            code = np.int64(confident_codes[j])
-            pairs[winner, code] += np.uint32(1)
-            squares[winner] += code * code
+            by_class[5, winner, confident_codes[j]] += np.uint32(1)
 
 
 @inner
@@ -186,13 +176,13 @@ def _append_codes(counts, first, stop, codes, pixels, size):
 
 
 @inner
-def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, sides, joint, by_class, pairs, squares):
+def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, sides, joint, by_class):
     """Count 8-bit evidence of one image.
 
-    ``joint`` (K, K) and ``squares`` (K,): pixels whose classes differ. ``by_class`` (5, K, 256): codes of the agreeing
-    pixels in four tables, or in one if ``sides`` is 0 instead of 3, and codes of the others. ``fours``: labels,
-    predicted classes and codes as words of four pixels, compared and split in registers. Ignored pixels never agree
-    with a predicted class.
+    ``joint`` (K, K): pixels whose classes differ. ``by_class`` (6, K, 256): codes of the agreeing pixels in four
+    tables, or in one if ``sides`` is 0 instead of 3; self-confidence of the others by label, and their predicted
+    confidence by predicted class. ``fours``: labels, predicted classes and codes as words of four pixels, compared and
+    split in registers. Ignored pixels never agree with a predicted class.
     """
     given, winner, own = fours
     first, second, third, fourth = (
@@ -210,12 +200,8 @@ def _count_image_bytes(labels, predicted, self_codes, confident_codes, fours, si
             third[((k >> np.uint32(8)) & high) | ((s >> np.uint32(16)) & byte)] += np.uint32(1)
             fourth[((k >> np.uint32(16)) & high) | (s >> np.uint32(24))] += np.uint32(1)
         else:
-            _count_singly(
-                4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class, pairs, squares
-            )
-    _count_singly(
-        4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class, pairs, squares
-    )
+            _count_singly(4 * n, 4 * n + 4, labels, predicted, self_codes, confident_codes, joint, by_class)
+    _count_singly(4 * given.size, labels.size, labels, predicted, self_codes, confident_codes, joint, by_class)
 
 
 @kernel
@@ -242,39 +228,41 @@ def _count_bytes(
 ):
     """Count 8-bit evidence of images (n, P).
 
-    Scratch: ``by_class`` (5, K, 256) and ``histogram`` (256,). Outputs as in `PixelStatistics`. ``words``: pixels of an
+    Scratch: ``by_class`` (6, K, 256) and ``histogram`` (256,). Outputs as in `PixelStatistics`. ``words``: pixels of an
     image that are counted four at a time.
     """
     classes, size, given_size = joint.shape[1], np.int64(0), np.int64(0)
     for i in range(len(labels)):
         by_class[: sides + 1] = 0
-        by_class[4] = 0
+        by_class[4:] = 0
         given, winner, own = labels[i], predicted[i], self_codes[i]
         fours = (
             given[:words].view(np.uint32),
             winner[:words].view(np.uint32),
             own[:words].view(np.uint32),
         )
-        _count_image_bytes(
-            given, winner, own, confident_codes[i], fours, sides, joint[i], by_class, pairs, squares[i, 0]
-        )
+        _count_image_bytes(given, winner, own, confident_codes[i], fours, sides, joint[i], by_class)
         histogram[:] = 0
         for k in range(classes):
-            row, same = by_class[4, k], by_class[0, k]
+            same, row, other = by_class[0, k], by_class[4, k], by_class[5, k]
             for side in range(1, sides + 1):
                 more = by_class[side, k]
                 for code in range(256):
                     same[code] += more[code]
-            agreeing, total, square = np.int64(0), np.int64(0), np.int64(0)
+            agreeing, total, other_squares, same_squares = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
             for code in range(256):
                 agreeing += np.int64(same[code])
-                square += np.int64(code * code) * np.int64(same[code])  # the label's confidence is the predicted one
                 row[code] += same[code]
-                total += np.int64(code) * np.int64(row[code])
                 histogram[code] += row[code]
+                pairs[k, code] += other[code]
+            for code in range(256):
+                total += np.int64(code) * np.int64(row[code])
+                # where the label is the predicted class, both have one confidence
+                same_squares += np.int64(code * code) * np.int64(same[code])
+                other_squares += np.int64(code * code) * np.int64(other[code])
             joint[i, k, k] = agreeing
             sums[i, k] = total
-            squares[i, 1, k] = square
+            squares[i, 0, k], squares[i, 1, k] = other_squares, same_squares
         flat = by_class[4].reshape(-1)
         given_size = _append_codes(flat, 0, flat.size, given_codes, given_pixels, given_size)
         size = _append_codes(histogram, 0, 256, codes, pixels, size)
@@ -287,7 +275,7 @@ def _make_add(mode):
     """Return the function that counts one pixel of more than 8 bits in one mode."""
 
     @inner
-    def add(i, side, planes, scale, shift, above, tables):
+    def add(i, side, planes, square, shift, above, tables):
         labels, predicted, self_codes, confident_codes = planes
         joint, squares, counts = tables
         given, winner, code = np.int64(labels[i]), np.int64(predicted[i]), self_codes[i]
@@ -296,11 +284,9 @@ def _make_add(mode):
             joint[side, given, winner] += (np.uint64(1) << above) | np.uint64(fixed)
             counts[i & 1, code >> shift] += np.uint32(1)
             if given == winner:  # its confidence is the predicted one
-                eight = to_eight_bits(fixed, scale, mode)
-                squares[side, 1, winner] += eight * eight
+                squares[side, 1, winner] += np.int64(square[code >> shift])
             else:
-                eight = to_eight_bits(to_fixed(confident_codes[i], mode), scale, mode)
-                squares[side, 0, winner] += eight * eight
+                squares[side, 0, winner] += np.int64(square[confident_codes[i] >> shift])
 
     return add
 
@@ -312,25 +298,25 @@ def _make_count(mode):
     """Return the loop that counts one image with evidence of more than 8 bits in one mode."""
 
     @inner
-    def count(labels, predicted, self_codes, confident_codes, scale, shift, above, packed, squares, counts):
+    def count(labels, predicted, self_codes, confident_codes, square, shift, above, packed, squares, counts):
         """Add pixels << above plus self-confidence in fixed point to ``packed`` (4 or 1, K, K) uint64."""
         planes, tables = (labels, predicted, self_codes, confident_codes), (packed, squares, counts)
         sides, fours = packed.shape[0] - 1, labels.size // 4 * 4
         for j in range(0, fours, 4):
             for side in range(4):
                 if mode == CODE:
-                    _add_code(j + side, side & sides, planes, scale, shift, above, tables)
+                    _add_code(j + side, side & sides, planes, square, shift, above, tables)
                 elif mode == HALF:
-                    _add_half(j + side, side & sides, planes, scale, shift, above, tables)
+                    _add_half(j + side, side & sides, planes, square, shift, above, tables)
                 else:
-                    _add_single(j + side, side & sides, planes, scale, shift, above, tables)
+                    _add_single(j + side, side & sides, planes, square, shift, above, tables)
         for i in range(fours, labels.size):
             if mode == CODE:
-                _add_code(i, 0, planes, scale, shift, above, tables)
+                _add_code(i, 0, planes, square, shift, above, tables)
             elif mode == HALF:
-                _add_half(i, 0, planes, scale, shift, above, tables)
+                _add_half(i, 0, planes, square, shift, above, tables)
             else:
-                _add_single(i, 0, planes, scale, shift, above, tables)
+                _add_single(i, 0, planes, square, shift, above, tables)
 
     return count
 
@@ -350,7 +336,7 @@ def _make_loop(mode):
         predicted,
         self_codes,
         confident_codes,
-        scale,
+        square,
         shift,
         above,
         tile,
@@ -378,11 +364,11 @@ def _make_loop(mode):
                 given, winner, own = labels[i, first:last], predicted[i, first:last], self_codes[i, first:last]
                 best = confident_codes[i, first:last]
                 if mode == CODE:
-                    _count_code(given, winner, own, best, scale, shift, above, packed, side_squares, counts)
+                    _count_code(given, winner, own, best, square, shift, above, packed, side_squares, counts)
                 elif mode == HALF:
-                    _count_half(given, winner, own, best, scale, shift, above, packed, side_squares, counts)
+                    _count_half(given, winner, own, best, square, shift, above, packed, side_squares, counts)
                 else:
-                    _count_single(given, winner, own, best, scale, shift, above, packed, side_squares, counts)
+                    _count_single(given, winner, own, best, square, shift, above, packed, side_squares, counts)
                 _unpack(packed, above, joint[i], sums[i])
                 for j in range(own.size):
                     used[(own[j] >> shift) >> _BLOCK_BITS] = 1
@@ -484,7 +470,7 @@ def count_pixels(
             _flat(predicted_confidence),
             words,
             3 if pixels >= _PIXELS_PER_ENTRY * entries else 0,
-            np.empty((5, classes, 256), np.uint32),
+            np.empty((6, classes, 256), np.uint32),
             np.empty(256, np.uint32),
             joint,
             sums,
@@ -510,7 +496,7 @@ def count_pixels(
         winner,
         own,
         _flat(predicted_confidence),
-        encoding.scale,
+        encoding.squares,
         own.dtype.type(encoding.key_shift),
         np.uint64(_PIXEL_SHIFT[mode]),
         _TILE_PIXELS[mode],
