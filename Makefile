@@ -24,9 +24,9 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/system
 
-# Clusters, stores, browsers and deployments, as real processes. Many of these tests wait: three run at a time.
+# Clusters, stores, browsers and deployments, as real processes, whose servers and workers share the cores with the tests.
 test-system: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests/system
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/system
 
 test-all: test test-system
 
