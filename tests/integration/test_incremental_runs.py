@@ -20,7 +20,7 @@ from support.cli import error_message, run_cli
 from support.results import read_rows
 from support.sources import Source, make_data, write_source
 
-SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco")
+SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco", "class_agreement")
 TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
 DTYPES = {"uint8": (), "float16": (), "float32": ("--evidence.dtype", "float32")}
 
@@ -212,17 +212,33 @@ def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> Non
         write_day(tmp_path, number, dtype=dtype)
     whole = run(tmp_path, [1, 2], "whole", *DTYPES[dtype])
     alone = run(tmp_path, [2], "alone", "--thresholds_from", whole, *DTYPES[dtype])
-    columns = (*SCORES, "flagged_pixels", "status", "worst_given", "worst_pixels")
+    columns = (*SCORES, "flagged_pixels", "status", "worst_given", "worst_pixels", "worst_class", "worst_class_z")
     expected = [[row[name] for name in columns] for row in read_rows(whole) if row["dt"] == "2026-11-02"]
+    assert any(row["worst_class"] is not None for row in read_rows(whole))
     assert [[row[name] for name in columns] for row in read_rows(alone)] == expected
     thresholds = [pq.read_table(out / "thresholds.parquet").to_pylist() for out in (whole, alone)]
     for one, other in zip(*thresholds, strict=True):
-        for name in ("confident_threshold", "decision_threshold"):
+        for name in ("confident_threshold", "decision_threshold", "agreement_center", "label_agreement_spread"):
             assert one[name] == other[name]
         assert one["pixels"] > other["pixels"], "the pixels are those of this run"
     again = tmp_path / "again"
     assert run_cli("score", alone, "--out", again) == 0
     assert [[row[name] for name in columns] for row in read_rows(again)] == expected
+
+
+def test_thresholds_from_a_run_without_class_agreement_are_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path, 1)
+    whole = run(tmp_path, [1], "whole")
+    table = pq.read_table(whole / "thresholds.parquet")
+    pq.write_table(
+        table.select([name for name in table.column_names if "agreement" not in name]), whole / "thresholds.parquet"
+    )
+    capsys.readouterr()
+    args = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
+    assert run_cli("run", *args) == UsageError.exit_code
+    assert "It has no thresholds of class_agreement. Run it again with masksift" in error_message(capsys)
 
 
 def test_thresholds_from_a_run_with_other_classes_are_rejected(
