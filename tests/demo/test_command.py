@@ -13,6 +13,7 @@ import zarr
 from masksift.core.errors import UsageError
 from masksift.demo import DemoTruth, KnownError, found_at_top, make_demo
 from masksift.demo import predictions as classifier
+from masksift.demo.command import show
 from masksift.demo.inject_errors import changed_share
 from masksift.demo.scenes.scene import draw_scene
 from masksift.demo.scenes.street import CLASS_NAMES
@@ -165,3 +166,9 @@ def test_found_at_top_ignores_errors_below_the_first_e_images():
 def test_found_at_top_rejects_rankings_of_other_images(ranking, match):
     with pytest.raises(ValueError, match=match):
         found_at_top(ranking, TRUTH)
+
+
+def test_demo_without_workers_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(UsageError, match=r"executor\.workers must be a number greater than or equal to 1, got 0"):
+        show(str(tmp_path / "demo"), workers=0)
+    assert not (tmp_path / "demo").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from reference.evidence import Image, Storage
 
@@ -13,9 +14,9 @@ Usual = dict[str, list[tuple[float, float] | None]]
 """Center and spread by side and class; None for a class that does not count."""
 
 
-def eight_bits(stored: object, m: float, storage: Storage) -> int:
+def eight_bits(stored: Any, m: float, storage: Storage) -> int:
     """c: the stored number of uint8 evidence, else min(floor(256 m), 255)."""
-    return int(stored) if storage.dtype == "uint8" else min(math.floor(256 * m), 255)  # type: ignore[call-overload,no-any-return]
+    return int(stored) if storage.dtype == "uint8" else min(math.floor(256 * m), 255)
 
 
 def log_odds(image: Image, classes: int, storage: Storage) -> dict[str, list[float | None]]:

@@ -93,6 +93,7 @@ def score(args: argparse.Namespace) -> int:
     inherited = {key: value for key, value in record["configuration"].items() if key not in ("table", "iceberg")}
     if {"executor", "executor.kind"} & flags.keys():
         inherited["executor"] = {}
+    # other methods may lack the score that the original run is ranked by
     if "methods" in flags and inherited["rank_by"] not in [name.strip() for name in flags["methods"].split(",")]:
         del inherited["rank_by"]
     config = build_run_config(inherited, flags)

@@ -90,10 +90,10 @@ class RunConfig(SourceOptions):
     @classmethod
     def _choose_score(cls, name: str, info: ValidationInfo) -> str:
         """Resolve "auto"."""
-        methods = info.data.get("methods", ())
-        return (
-            next((one for one in (COMBINED, "softmin", *methods) if one in methods), name) if name == "auto" else name
-        )
+        methods: tuple[str, ...] = info.data.get("methods", ())
+        if name != "auto" or not methods:
+            return name
+        return next(one for one in (COMBINED, "softmin", *methods) if one in methods)
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:

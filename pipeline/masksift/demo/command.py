@@ -28,10 +28,11 @@ def show(folder: str, *, workers: int = 2, log_format: Literal["auto", "json", "
     """
     check_output(folder, ())
     report = ProgressReporter(log_format)
+    source, out = Path(folder) / "source.zarr", Path(folder) / "results"
+    tree = {"sources": [str(source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
+    config = build_run_config(tree, {})  # refuses invalid workers before anything is made
     truth = make_demo(folder, workers=workers, report=report.message)
-    out = Path(folder) / "results"
-    tree = {"sources": [str(truth.source)], "out": str(out), "executor": {"kind": "local", "workers": workers}}
-    outcome = run(build_run_config(tree, {}), report)
+    outcome = run(config, report)
     ranked = read_table(ObjectDirectory(str(out)), "ranking/part-000000.parquet", ["image_id"])["image_id"].to_pylist()
     found = found_at_top(ranked, truth)
     kinds = ", ".join(f"{kind} {hits} of {known}" for kind, (hits, known) in sorted(found.by_kind.items()))

@@ -66,7 +66,13 @@ class PlaceTask:
 
 @dataclass(frozen=True)
 class PlaceResult:
-    """End of the places of each part in the object of a range, (P,) int64, in places."""
+    """Answer of a task.
+
+    Attributes:
+        score: Position of the score in `COMBINED_METHODS`.
+        ends: End of each part in the object of the range, (P,) int64, in places.
+        task_result: Counters of the task.
+    """
 
     score: int
     ends: NDArray[np.int64]
@@ -93,14 +99,14 @@ class CombineTask:
 
 @dataclass(frozen=True)
 class CombineResult:
-    """Samples of the sort keys of each ranked table."""
+    """Answer of a task: a sample of the sort keys of each ranked table, and the counters."""
 
     samples: tuple[KeySample, ...]
     task_result: TaskResult
 
 
 def place_name(context: RunContext, score: int, number: int) -> str:
-    """Return the name of the places of a range, which are removed when all rows are ranked."""
+    """Return the name of the places of a range, which are removed when all parts are combined."""
     return f"manifest/{PLACES}/{context.fingerprint[:12]}-{COMBINED_METHODS[score]}-{number:06d}.places"
 
 
@@ -123,13 +129,15 @@ def make_place_tasks(samples: Sequence[Sequence[KeySample]], images: int) -> Ite
 
 def _choose_bounds(samples: Sequence[KeySample]) -> list[float]:
     """Return the values at which ranges of about `PLACE_RANGE_VALUES` values begin, ascending, without the first."""
+    ranges = -(-sum(sample.rows for sample in samples) // PLACE_RANGE_VALUES)
+    if ranges < 2:
+        return []
     values = np.concatenate([sample.keys for sample in samples])
     steps = np.repeat([sample.step for sample in samples], [len(sample.keys) for sample in samples])
     order = np.argsort(values, kind="stable")
     ends = np.cumsum(steps[order])
-    ranges = -(-sum(sample.rows for sample in samples) // PLACE_RANGE_VALUES)
-    wanted = np.searchsorted(ends, np.arange(1, ranges) * (ends[-1] / ranges)) if ranges > 1 else []
-    return [float(value) for value in np.unique(values[order][wanted])] if ranges > 1 else []
+    wanted = np.searchsorted(ends, np.arange(1, ranges) * (ends[-1] / ranges))
+    return [float(value) for value in np.unique(values[order][wanted])]
 
 
 def _held_rows(sample: KeySample, low: float, high: float) -> tuple[int, int]:

@@ -229,7 +229,7 @@ def sample_keys(context: CompactContext, images: Any, regions: Any) -> tuple[Key
 
 
 def values_name(context: RunContext, part: int) -> str:
-    """Return the name of the distinct values of the combined scores of a part, removed when all rows are ranked."""
+    """Return the name of the values of the combined scores of a part, which are kept as long as its task's output."""
     return f"manifest/{PLACES}/{context.fingerprint[:12]}-{part:08d}.values"
 
 
@@ -254,11 +254,12 @@ def write_values(context: CompactContext, part: int, images: Any) -> tuple[KeySa
         samples.append(KeySample.of(values))
     directory, data = context.manifest.directory, np.concatenate(tables).astype("<f8").tobytes()
     directory.write(values_name(context.run, part), data)
+    directory.io_counters["bytes_written"] += len(data)
     return tuple(samples)
 
 
 def load_tables(manifest: Manifest, part: int, *names: str) -> list[Any]:
-    """Load the images, or the best regions, of a part."""
+    """Load the named tables of a compacted part: images, regions."""
     output = load_output(manifest, COMPACT, part)
     return [table for name in names for table in unpack_tables(output[name])]
 

@@ -15,6 +15,7 @@ from masksift.engine.combine_task import (
     find_places,
     make_combine_tasks,
     make_place_tasks,
+    place_name,
 )
 from masksift.engine.compact_task import (
     COMPACT,
@@ -41,7 +42,10 @@ from masksift.engine.work_items import PairCounts
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import StageProgress
 from masksift.runtime.telemetry import InstrumentedTask
+from masksift.scoring.range_partition import KeySample
 from masksift.storage.tables.sort import sort_rows
+
+MapTasks = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterator[Any]]
 
 
 def rank_one_part(context: CompactContext, parts: ImageParts) -> PairCounts:
@@ -89,16 +93,7 @@ def rank_on_workers(
     samples = [compacted[number].samples for number in range(len(parts))]
     if context.run.combines:
         scored = sum(result.task_result.counts.get(SCORED, 0) for result in compacted.values())
-        found = dict[int, PlaceResult]()
-        for places in map_tasks(
-            partial(find_places, context, len(parts)), list(make_place_tasks(samples, scored)), PLACES
-        ):
-            found[places.task_result.number] = places
-        combined = dict[int, CombineResult]()
-        tasks = list(make_combine_tasks([found[number] for number in range(len(found))], len(parts)))
-        for one in map_tasks(partial(combine_part, context), tasks, "combine"):
-            combined[one.task_result.number] = one
-        samples = [combined[number].samples for number in range(len(parts))]
+        samples = _combine_scores(context, samples, scored, map_tasks)
     splits = dict[int, SplitResult]()
     split = partial(split_part, context, choose_splitters(context, samples))
     for cut in map_tasks(split, [SplitTask(number) for number in range(len(parts))], "split"):
@@ -106,7 +101,30 @@ def rank_on_workers(
     ranges = list(make_rank_tasks(context, samples, [splits[number] for number in range(len(parts))]))
     for _ in map_tasks(partial(rank_part, context, len(parts)), ranges, "rank"):
         pass
-    directory = context.manifest.directory
-    directory.remove_all([split_name(context.run, number) for number in range(len(parts))])
-    directory.remove_below(f"manifest/{PLACES}")
+    context.manifest.directory.remove_all([split_name(context.run, number) for number in range(len(parts))])
     return pairs
+
+
+def _combine_scores(
+    context: CompactContext, samples: Sequence[tuple[KeySample, ...]], scored: int, map_tasks: MapTasks
+) -> list[tuple[KeySample, ...]]:
+    """Write the table of images with the combined score.
+
+    Args:
+        context: Settings of the tasks.
+        samples: Samples of the values of each score, for each part.
+        scored: Scored images.
+        map_tasks: Runs a function on tasks as a named step, and yields the answers in any order.
+
+    Returns:
+        Samples of the sort keys of each ranked table, for each part.
+    """
+    found, combined = dict[int, PlaceResult](), dict[int, CombineResult]()
+    tasks = list(make_place_tasks(samples, scored))
+    for places in map_tasks(partial(find_places, context, len(samples)), tasks, PLACES):
+        found[places.task_result.number] = places
+    parts = list(make_combine_tasks([found[number] for number in range(len(tasks))], len(samples)))
+    for one in map_tasks(partial(combine_part, context), parts, "combine"):
+        combined[one.task_result.number] = one
+    context.manifest.directory.remove_all([place_name(context.run, task.score, task.number) for task in tasks])
+    return [combined[number].samples for number in range(len(samples))]

@@ -282,11 +282,8 @@ def discard_evidence(context: RunContext, tasks: BlockTasks) -> None:
 def discard_leftovers(context: RunContext) -> None:
     """Remove what a complete run may still have of its stages, apart from what `--base` reads."""
     directory = ObjectDirectory(context.out, context.options)
-    for prefix in (
-        SCORE_INPUTS,
-        f"manifest/{COMPACT}",
-        f"manifest/{PLACES}",
-    ):  # of the latter each part holds up to `regions.top` regions
+    # each compacted part holds up to `regions.top` regions
+    for prefix in (SCORE_INPUTS, f"manifest/{COMPACT}", f"manifest/{PLACES}"):
         directory.remove_below(prefix)
 
 

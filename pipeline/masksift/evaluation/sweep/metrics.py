@@ -52,7 +52,7 @@ class SweepScores:
         share: int,
         image_columns: Sequence[ScoreColumn],
         threshold_columns: Sequence[ScoreColumn],
-        combined_columns: Sequence[ScoreColumn] = (),
+        combined_columns: Sequence[ScoreColumn],
     ) -> dict[ScoreColumn, NDArray[np.float64]]:
         """Scores (n,) of the ranked images in a setting, in the order of `score_names`."""
         ranked, (wrong, _) = self.scores.scored, self.errors(error_type, share)
