@@ -16,7 +16,7 @@ from masksift.scoring.statistics.thresholds import ThresholdCodes
 def score_images(images: ScoringInput, methods: Sequence[Method]) -> dict[str, NDArray[Any]]:
     """Return the results of images by column, masked arrays (n,).
 
-    They are scores, flagged pixels, the pair with most of them, and the class that agrees least as usual.
+    They are scores, flagged pixels, the pair with most of them, and the class with the agreement furthest below usual.
 
     An image without valid pixels has no results.
     """

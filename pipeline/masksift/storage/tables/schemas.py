@@ -111,7 +111,7 @@ SWEEP = pa.schema(
 
 WORST_CLASS = pa.schema(
     [
-        pa.field("worst_class", pa.int32()),  # class whose predictions agree least as usual; null if all agree as usual
+        pa.field("worst_class", pa.int32()),  # class with the agreement furthest below the usual one; null if none is
         pa.field("worst_class_z", pa.float64()),  # how far below the usual agreement, in spreads
     ]
 )
