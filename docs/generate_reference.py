@@ -244,7 +244,7 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
     ),
     "regions": (
         "`regions/part-*.parquet`",
-        "One row per region, the region with the most evidence on top.",
+        "One row per region, the first to review on top.",
         schemas.regions_schema,
     ),
     "sources": ("`sources.parquet`", "One row per source, in order.", lambda: schemas.SOURCES),

@@ -48,7 +48,7 @@ def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
         if "ok" in reference_audit.status
         else pytest.warns(UserWarning, match=r"None of the .* could be scored")
     ):
-        found = masksift.audit(data.labels, data.predictions, ignore=data.ignore, **options)
+        found = masksift.audit(data.labels, data.predictions, ignore=data.ignore, min_area=1, **options)
     assert statuses(found) == reference_audit.status
     for name in METHODS:
         expected = [image[name] for image in reference_audit.scores]
@@ -60,8 +60,29 @@ def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
     masks = np.array([found.issues(i) for i in range(len(data.labels))])
     np.testing.assert_array_equal(masks, reference_audit.issue_mask)
     assert [flagged or 0 for flagged in column(found.images, "flagged_pixels")] == masks.sum(axis=(1, 2)).tolist()
+    same_regions(found, reference_audit)
     same_classes(found, reference_audit)
     return found
+
+
+def same_regions(found: masksift.Audit, expected: reference.Reference) -> None:
+    """Check regions of given labels and the worst region of each image."""
+    labels = {
+        (one.image, one.region.given, one.region.suggested, one.region.bbox, *one.region.centroid): one
+        for one in expected.regions
+    }
+    rows = [row for row in found.regions.to_pylist() if row["kind"] == "label"]
+    assert len(rows) == len(expected.regions)
+    priorities = column(found.regions, "priority")
+    assert priorities == sorted(priorities, reverse=True)
+    worst = {row["index"]: row for row in reversed(found.regions.to_pylist())}
+    for row in rows:
+        box = row["y0"], row["x0"], row["y1"], row["x1"]
+        one = labels[row["index"], row["given"], row["suggested"], box, row["centroid_y"], row["centroid_x"]]
+        for name in ("priority", "class_priority", "usual_evidence"):
+            assert row[name] == pytest.approx(getattr(one, name), rel=1e-3, abs=1e-4), name
+    for index, row in enumerate(found.images.to_pylist()):
+        assert row["region_priority"] == (worst[index]["priority"] if index in worst else None)
 
 
 def same_classes(found: masksift.Audit, expected: reference.Reference) -> None:
@@ -279,7 +300,7 @@ def test_show_draws_panels_title_and_regions(scenes: tuple[drawn.Data, drawn.Arr
     assert ("8  given" in figure_text(figure)) == (count >= 8)
     few = audit.show(1, regions=2)
     assert "3  given" not in figure_text(few)
-    assert f"and {count - 2} regions with less evidence" in figure_text(few)
+    assert f"and {count - 2} regions of lower rank" in figure_text(few)
     none = audit.show(1, regions=0)
     assert "1  given" not in figure_text(none)
     assert not none.axes[0].patches

@@ -25,6 +25,7 @@ from masksift.core.task_result import TaskResult
 from masksift.core.text import closest_match, pluralize
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
+from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.score_tables import ScoreTables
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
@@ -63,10 +64,13 @@ from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import COMBINED
 from masksift.scoring.methods.base import ImageSummary, ScoringInput
+from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.sources.validate import default_class_names
 from masksift.storage.tables.lookup import filter_rows
+from masksift.storage.tables.schemas import REGION_ORDERS, unranked_regions_schema
+from masksift.storage.tables.segments import iter_packed_tables, join_tables
 from masksift.storage.tables.sort import sort_rows
 
 
@@ -306,12 +310,6 @@ class Audit:
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
         config, batches = self._config, self._condensed.batches
-        tables = ScoreTables(
-            config.make_methods(), self._codes, config.regions.min_area, config.regions.top, self._class_names
-        )
-        for batch in batches:
-            images = self._scoring_input(batch.scored_labels, batch.planes, batch.summary)
-            tables.add(images, np.full((len(batch), 2), batch.labels.shape[1:]))
         sizes = np.repeat([batch.labels.shape[1:] for batch in batches], [len(batch) for batch in batches], axis=0)
         facts = {
             "image_id": self._ids,
@@ -319,10 +317,16 @@ class Audit:
             "index": np.arange(len(sizes)),
             "height": sizes[:, 0],
             "width": sizes[:, 1],
-            "status": [status.status for batch in batches for status in batch.statuses],
-            "reason": [status.reason for batch in batches for status in batch.statuses],
         }
-        images_table, regions = tables.finish(facts)
+        tables = ScoreTables(config.make_methods(), self._codes, config.regions.min_area, self._class_names, facts)
+        for batch in batches:
+            images = self._scoring_input(batch.scored_labels, batch.planes, batch.summary)
+            tables.add(images, np.full((len(batch), 2), batch.labels.shape[1:]))
+        images_table, packed = tables.finish([status for batch in batches for status in batch.statuses])
+        totals = PairTotals.from_statistics(self._statistics, tables.pairs.evidence_sums)
+        empty = unranked_regions_schema().empty_table()
+        regions = join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(packed))])
+        images_table = add_worst_regions(images_table, [worst_regions(regions, self._region_ranking.by)])
         if COMBINED in config.methods:
             images_table = results.combine_in_memory(images_table, self._image_ranking)
         return images_table, tables.pairs, regions
@@ -342,14 +346,20 @@ class Audit:
     def _image_ranking(self) -> results.ImageRanking:
         return results.ImageRanking(self._config.score_methods, (), self._config.rank_by)
 
-    @property
+    @cached_property
     def regions(self) -> pa.Table:
-        """One row per region of at least ``min_area`` pixels, most evidence first.
+        """One row per region of at least ``min_area`` pixels, highest priority first.
 
         ``rle`` is COCO's run-length code: pycocotools decodes ``{"size": [height, width], "counts": rle}``.
         """
-        regions = self._scored[2]
-        return results.RegionRanking((), len(regions)).add_ranks(regions, 0, len(regions))
+        ranking = self._region_ranking
+        regions = sort_rows(self._scored[2], ranking.by, highest_first=True, limit=ranking.limit)[1]
+        return ranking.add_ranks(regions, 0, len(regions))
+
+    @property
+    def _region_ranking(self) -> results.RegionRanking:
+        regions = self._config.regions
+        return results.RegionRanking((), regions.top, REGION_ORDERS[regions.rank_by])
 
     @property
     def thresholds(self) -> pa.Table:
@@ -379,7 +389,7 @@ class Audit:
         if image.status.status != SCORED:
             return np.zeros(image.labels.shape, bool)
         planes = EvidencePlanes(*(plane[np.newaxis] for plane in image.planes.arrays))
-        mask: NDArray[np.uint8] = self._scoring_input(image.labels[np.newaxis], planes).issue_mask[0]
+        mask: NDArray[np.uint8] = self._scoring_input(image.labels[np.newaxis], planes).flagged.mask[0]
         return mask.astype(bool)
 
     def show(self, i: int | str, *, regions: int = MAX_OUTLINED_REGIONS, side: int = PANEL_SIDE_PIXELS) -> Any:
@@ -390,7 +400,7 @@ class Audit:
 
         Args:
             i: Index or id of the image.
-            regions: Number of regions to outline, those with most evidence.
+            regions: Number of regions to outline, the first by rank.
             side: Longer side of a panel in pixels; larger images are reduced.
 
         Returns:
@@ -476,7 +486,7 @@ class Audit:
         Args:
             form: "cvat", "cvat-mask", "label-studio", "fiftyone", "coco" or "datumaro".
             out: Directory or URL, new or empty.
-            top: Number of regions, those with most evidence.
+            top: Number of regions, the first by rank.
             min_area: Smallest area of a region, pixels.
             min_evidence: Smallest evidence of a region.
             pictures: Write the RGB images, if there are any.

@@ -19,7 +19,7 @@ from masksift.engine.planning.plan import Plan, make_plan
 from masksift.engine.publish import Publisher
 from masksift.engine.quarantine import duplicate_class_warning
 from masksift.engine.resumable_job import ResumableJob
-from masksift.engine.reuse import check_reusable, reusable_evidence, thresholds_from_record
+from masksift.engine.reuse import FrozenStatistics, check_reusable, frozen_statistics, reusable_evidence
 from masksift.engine.run_record import format_time, make_record, plan_identity, run_identity
 from masksift.engine.source_table import read_source_table, write_source_table
 from masksift.engine.stages import (
@@ -36,7 +36,6 @@ from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import run_telemetry
 from masksift.scoring.kernels.condense import is_compiled
 from masksift.scoring.methods import COMBINED
-from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
@@ -173,7 +172,7 @@ def _execute(
             job.write_record(record := {**record, **changes})
         return _finish(config, context, tasks, record, resumed=True)
     started, stats = time.time(), RunStats()
-    frozen = _load_thresholds(config, tasks)
+    frozen = _load_frozen(config, tasks)
     with config.executor.open(len(tasks), tasks.plan.seconds, progress.message) as executor:
         workers = check_workers(tasks.plan, executor, package_versions, progress)
         if executor.cluster.kind in ("serial", "local") and not is_compiled():
@@ -185,10 +184,10 @@ def _execute(
             stages = RunStages(context, tasks, executor, progress, stats, frozen)
             stages.condense(stop_early=config.quarantine == "stop")
             statistics, thresholds = stages.find_thresholds(config.tccp.tau)
-            stages.score(thresholds)
+            totals = stages.score(statistics, thresholds)
             report_tasks = max_tasks(config.report.top)
             executor.limit_workers(max(stages.rank_tasks, report_tasks))
-            stages.rank(statistics, thresholds, config.rank_by)
+            stages.rank(statistics, thresholds, totals, config.rank_by, config.regions.rank_by)
             executor.limit_workers(report_tasks)
             fields = partial(make_record, config, context, tasks, stats, thresholds, executor, workers, started)
             ranked = CompletedRun({**fields(), "finished": None}, context, tasks, keeps_evidence=True)
@@ -213,13 +212,14 @@ def _finish(
     return RunResult(record, 3 if quarantined > config.quarantine_limit(record["images"]) else 0, resumed)
 
 
-def _load_thresholds(config: RunConfig, tasks: BlockTasks) -> Thresholds | None:
-    """Load the thresholds of the run that ``thresholds_from`` names."""
+def _load_frozen(config: RunConfig, tasks: BlockTasks) -> FrozenStatistics | None:
+    """Load the thresholds and totals of the run that ``thresholds_from`` names."""
     if config.thresholds_from is None:
         return None
-    record = _require_completed_run(config.thresholds_from, config)
-    rows = read_table(_run_directory(config.thresholds_from, config), "thresholds.parquet").to_pylist()
-    return thresholds_from_record(record, rows, tasks.sources[0].class_names)
+    url = config.thresholds_from
+    record, directory = _require_completed_run(url, config), _run_directory(url, config)
+    rows, pairs = (read_table(directory, f"{name}.parquet").to_pylist() for name in ("thresholds", "class_pairs"))
+    return frozen_statistics(record, rows, pairs, tasks.sources[0].class_names)
 
 
 def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:

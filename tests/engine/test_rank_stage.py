@@ -26,9 +26,15 @@ from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring import range_partition
 from masksift.scoring.methods import COMBINED
+from masksift.scoring.region_priority import PairTotals
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
-from masksift.storage.tables.schemas import images_schema, ranking_schema, regions_schema, unranked_regions_schema
+from masksift.storage.tables.schemas import (
+    ranking_schema,
+    regions_schema,
+    scored_images_schema,
+    scored_regions_schema,
+)
 from masksift.storage.tables.segments import pack_table
 from support.errors import raises
 
@@ -38,6 +44,8 @@ EVIDENCE = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
 IMAGES = st.lists(st.tuples(SCORES, st.lists(EVIDENCE, max_size=3)), min_size=1, max_size=12)
 
 limited = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+TOTALS = PairTotals(np.zeros((1, 1)), np.ones(1, np.int64), np.ones(1, np.int64))
 
 Images = Sequence[tuple[float | None, Sequence[float]]]
 
@@ -53,7 +61,8 @@ def image_row(source: int, index: int, score: float | None) -> dict[str, Any]:
 def region_rows(source: int, index: int, evidence: Sequence[float]) -> list[dict[str, Any]]:
     fields = {"image_id": f"{source}/{index}", "source": f"s{source}", "index": index, "site": "x"}
     fields |= {"kind": "omission", "suggested": 0, "suggested_name": "road", "area": 1, "y0": 0, "y1": 1}
-    fields |= {"centroid_y": 0.0, "mean_predicted_confidence": 0.5, "height": 1, "width": 9}
+    fields |= {"centroid_y": 0.0, "mean_predicted_confidence": 0.5, "height": 1, "width": 9, "suggested_z": 0.0}
+    fields |= {"suggested_pixels": 1, "priority": 0.0, "class_priority": 0.0, "pair_evidence": 0.0}
     return [
         fields | {"x0": x, "x1": x + 1, "centroid_x": x, "evidence": value, "rle": np.array([x, 1, 8 - x], np.int32)}
         for x, value in enumerate(evidence)
@@ -81,22 +90,21 @@ def write_blocks(
         image_part_rows=rows[0],
         combines=rank_by == COMBINED,
     )
-    regions = RegionRanking(COLUMNS, top, part_rows=rows[2])
+    regions = RegionRanking(COLUMNS, top, "evidence", rows[2])
     methods = (*METHODS, COMBINED) if run.combines else METHODS
     context = CompactContext(run, ImageRanking(methods, COLUMNS, rank_by, rows[1]), regions, ("road",))
     for block in blocks:
         images = list(enumerate(sources[block.source]))[block.start : block.stop]
         found = [row for index, (_, evidence) in images for row in region_rows(block.source, index, evidence)]
-        listed = sorted(found, key=lambda row: -row["evidence"])[:top]
         output = {
             "images": pack_table(
                 table_from_rows(
                     [image_row(block.source, index, score) for index, (score, _) in images],
-                    images_schema(METHODS, COLUMNS),
+                    scored_images_schema(METHODS, COLUMNS),
                 )
             ),
-            "regions": pack_table(table_from_rows(listed, unranked_regions_schema(COLUMNS))),
-            "pairs": PairCounts(*np.full((2, 1, 1), block.images, np.int64)).pack(),
+            "regions": pack_table(table_from_rows(found, scored_regions_schema(COLUMNS))),
+            "pairs": PairCounts(*np.full((3, 1, 1), block.images, np.int64)).pack(),
             "result": pack_result(TaskResult(block.number, block.images, 0, {})),
         }
         context.manifest.save(SCORE, block.number, output)
@@ -105,7 +113,7 @@ def write_blocks(
 
 def rank(context: CompactContext, parts: ImageParts) -> PairCounts:
     with ProgressReporter("quiet").stage("rank") as stage:
-        return rank_on_workers(context, parts, SerialExecutor(), stage, lambda result: None)
+        return rank_on_workers(context, TOTALS, parts, SerialExecutor(), stage, lambda result: None)
 
 
 def read_parts(out: Path, table: str) -> list[list[dict[str, Any]]]:
@@ -135,12 +143,15 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
     out = tmp_path_factory.mktemp("out")
     rows = (99, *rows[1:]) if in_one else rows
     context, parts = write_blocks(out, sources, block_images, top, rows)
-    pairs = rank_one_part(context, parts) if in_one else rank(context, parts)
+    pairs = rank_one_part(context, TOTALS, parts) if in_one else rank(context, parts)
     every = [(s, index, *image) for s, images in enumerate(sources) for index, image in enumerate(images)]
     assert pairs.pixels.tolist() == pairs.images.tolist() == [[len(every)]]
 
-    images = [f"{s}/{index}" for s, index, _, _ in every]
-    assert [[row["image_id"] for row in part] for part in read_parts(out, "images")] == cut(images, rows[0])
+    images = [(f"{s}/{index}", max(evidence, default=None)) for s, index, _, evidence in every]
+    found_images = read_parts(out, "images")
+    assert [[(row["image_id"], row["region_evidence"]) for row in part] for part in found_images] == cut(
+        images, rows[0]
+    )
 
     scored = [(score, s, index) for s, index, score, _ in every if score is not None]
     ranking = read_parts(out, "ranking")
@@ -198,14 +209,15 @@ def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
     assert [row["score"] for row in ranking] == [row[COMBINED] for row in ranking] == sorted(expected.tolist())
     assert not list((out / "manifest/places").glob("*.places")), "places are removed"
     in_one = tmp_path_factory.mktemp("one")
-    rank_one_part(*write_blocks(in_one, sources, block_images, 9, (99, *rows[1:]), COMBINED))
+    context, parts = write_blocks(in_one, sources, block_images, 9, (99, *rows[1:]), COMBINED)
+    rank_one_part(context, TOTALS, parts)
     assert [row for part in read_parts(in_one, "images") for row in part] == images
     assert read_parts(in_one, "ranking") == read_parts(out, "ranking")
 
 
 def test_changed_places_end_the_run(tmp_path: Path) -> None:
     context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (4, 5, 6), COMBINED)
-    compact_part(context, parts[0])
+    compact_part(context, TOTALS, parts[0])
     task = combine_task.CombineTask(0, (np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)))
     with raises(RunFailed, match=r"The places of part 0 in .* hold 0 values, not 4\. They were changed"):
         combine_task.combine_part(context, task)
@@ -226,7 +238,7 @@ def test_part_that_was_compacted_before_is_reused(tmp_path: Path, rank_by: str) 
     rank(context, parts)
     assert {table: read_parts(tmp_path, table) for table in tables} == tables
     assert (first.stat().st_mtime_ns == stamp) == (rank_by == "softmin"), "combined scores are written again"
-    answer = compact_part(context, parts[0])
+    answer = compact_part(context, TOTALS, parts[0])
     assert answer.task_result.reused
     assert context.manifest.load(COMPACT, 0) is not None
 

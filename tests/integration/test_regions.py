@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 
 from masksift.engine.planning import layout
-from support.cli import run_cli
+from support.cli import error_message, run_cli
 from support.datasets import Data
 from support.results import read_files, read_rows
 from support.sources import write_source
@@ -67,18 +69,19 @@ def test_planted_errors_are_regions_at_their_location(out: Path) -> None:
     )
     assert all((row["given"], row["suggested"], bounding_box(row)) == (None, 1, INNER) for row in omissions)
     assert [row["rank"] for row in found] == list(range(1, 7))
-    assert [row["evidence"] for row in found] == sorted((row["evidence"] for row in found), reverse=True)
+    assert [row["priority"] for row in found] == sorted((row["priority"] for row in found), reverse=True)
     assert labels[0]["evidence"] == pytest.approx(48 * 0.85, rel=1e-3)
     assert labels[0]["mean_self_confidence"] == pytest.approx(0.05, rel=1e-3)
     assert (labels[0]["centroid_y"], labels[0]["centroid_x"]) == (6.5, 6.5)
 
 
 def test_images_and_ranking_have_the_worst_region(out: Path) -> None:
-    evidence = {row["index"]: row["evidence"] for row in read_rows(out, "regions")}
+    regions = {row["index"]: row for row in read_rows(out, "regions")}
     for table in ("images", "ranking"):
         for row in read_rows(out, table):
             assert bounding_box(row, "region_") == ([4, 3, 10, 11] if row["index"] % 2 == 0 else INNER)
-            assert row["region_evidence"] == evidence[row["index"]]
+            for name in ("priority", "evidence"):
+                assert row[f"region_{name}"] == regions[row["index"]][name]
 
 
 @pytest.mark.parametrize("args", [("--regions.min_area", "49"), ("--methods", "softmin,clc")])
@@ -143,3 +146,49 @@ def test_run_without_regions_has_an_empty_table(tmp_path: Path) -> None:
     assert run_cli("run", "--source", source, "--out", tmp_path / "out") == 0
     assert read_rows(tmp_path / "out", "regions") == []
     assert all(row["region_y0"] is None for row in read_rows(tmp_path / "out", "ranking"))
+
+
+@pytest.mark.parametrize(("rank_by", "column"), [("class", "class_priority"), ("evidence", "evidence")])
+def test_rescored_run_ranks_the_same_regions_by_another_column(
+    out: Path, tmp_path: Path, rank_by: str, column: str
+) -> None:
+    assert run_cli("score", out, "--out", tmp_path / "again", "--regions.rank_by", rank_by) == 0
+    found = read_rows(tmp_path / "again", "regions")
+    values = [row[column] for row in found]
+    assert values == sorted(values, reverse=True)
+    before = sorted(read_rows(out, "regions"), key=lambda row: (-row[column], row["index"]))
+    assert [row | {"rank": 0} for row in found] == [row | {"rank": 0} for row in before]
+
+
+def test_frozen_totals_compare_each_image_with_the_other_run(source: Path, out: Path, tmp_path: Path) -> None:
+    """The pair of the planted errors has evidence in three images: elsewhere now means in all of them."""
+    again = tmp_path / "again"
+    assert run_cli("run", "--source", source, "--out", again, "--thresholds_from", out) == 0
+    (pair,) = pq.read_table(out / "class_pairs.parquet").to_pylist()
+    counts = {row["class_id"]: row for row in pq.read_table(out / "thresholds.parquet").to_pylist()}
+    before = {row["index"]: row for row in read_rows(out, "regions")}
+    for row in read_rows(again, "regions"):
+        if row["kind"] == "omission":
+            assert row == before[row["index"]] | {"rank": row["rank"]}
+            continue
+        predicted, labeled = counts[row["suggested"]]["predicted_pixels"], counts[row["given"]]["pixels"]
+        expected = max(
+            row["suggested_pixels"] * pair["evidence"] / (predicted + 1),
+            row["given_pixels"] * pair["evidence"] / (labeled + 1),
+        )
+        assert row["usual_evidence"] == expected
+        alone = before[row["index"]]["priority"] * math.sqrt(1 + before[row["index"]]["usual_evidence"])
+        assert row["priority"] == pytest.approx(alone / math.sqrt(1 + expected), rel=1e-14)
+
+
+def test_base_without_totals_is_refused(
+    source: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(out, old)
+    table = pq.read_table(old / "thresholds.parquet").drop_columns("predicted_pixels")
+    pq.write_table(table, old / "thresholds.parquet")
+    assert run_cli("run", "--source", source, "--out", tmp_path / "again", "--thresholds_from", old) == 2
+    assert "lacks the usual agreement of classes and the totals with which regions are compared" in error_message(
+        capsys
+    )

@@ -33,6 +33,7 @@ from reference.evidence import (
     storage_of,
     tolerance_of,
 )
+from reference.priority import RankedRegion, ranked_regions
 from reference.scores import (
     Pixel,
     Plane,
@@ -107,6 +108,7 @@ class Reference:
     issue_mask: Array  # (N, H, W) bool
     class_pairs: dict[Pixel, tuple[int, int]]  # (given, suggested): (pixels, images)
     class_quality: list[float | None]  # None if no pixel has this label
+    regions: list[RankedRegion]
 
 
 # -------------------------------------------------------------------------------- class statistics
@@ -359,4 +361,5 @@ def audit(
         issue_mask=np.array(flags, dtype=bool).reshape(labels.shape),
         class_pairs=class_pairs(images, flags),
         class_quality=class_quality(images, flags, n),
+        regions=ranked_regions(images, flags, z),
     )

@@ -124,8 +124,8 @@ def test_scores_and_regions_of_a_batch_equal_those_of_its_images(
         alone = scoring_input(one, codes, rule, None)
         for name, column in score_images(alone, EVERY_METHOD).items():
             assert columns[name][i] is np.ma.masked if column.mask[0] else columns[name][i] == column[0], name
-        np.testing.assert_array_equal(together.issue_mask[i], alone.issue_mask[0])
-        np.testing.assert_array_equal(together.flagged_pairs[i], alone.flagged_pairs[0])
+        for name, values in vars(alone.flagged).items():
+            np.testing.assert_array_equal(getattr(together.flagged, name)[i], values[0])
         found = regions.take(np.flatnonzero(regions.image == i))
         expected = find_image_regions(alone, sizes[:1], 2, omissions)
         for name, values in vars(expected).items():

@@ -180,7 +180,12 @@ class RegionsSection(ConfigSection):
     """Options of the region table."""
 
     min_area: int = Field(16, ge=1, description="smallest area of a region, in pixels")
-    top: int = Field(100_000, ge=1, description="number of regions to list, those with the most evidence")
+    top: int = Field(100_000, ge=1, description="number of regions to list, the first by rank_by")
+    rank_by: Literal["priority", "class", "evidence"] = Field(
+        "priority",
+        description="order of the regions: priority (evidence against what the class pair usually has elsewhere), "
+        "class (priority, raised where the classes agree less than usual in the image), or evidence",
+    )
 
 
 class EvidenceSection(ConfigSection):

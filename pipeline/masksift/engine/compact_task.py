@@ -17,6 +17,7 @@ from masksift.core.npz import pack_arrays, unpack_arrays
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_parts import image_part_name
 from masksift.engine.planning.blocks import BlockSequence
+from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking
 from masksift.engine.work_items import (
     SCORE,
@@ -29,10 +30,11 @@ from masksift.engine.work_items import (
 )
 from masksift.scoring.methods import COMBINED_METHODS
 from masksift.scoring.range_partition import KeySample
+from masksift.scoring.region_priority import PairTotals
 from masksift.storage.manifest import Manifest
 from masksift.storage.tables.arrow import count_values
 from masksift.storage.tables.parquet import LOOKUP_GROUP_ROWS, write_table
-from masksift.storage.tables.segments import join_tables, pack_table, unpack_tables
+from masksift.storage.tables.segments import iter_packed_tables, join_tables, pack_table
 from masksift.storage.tables.sort import sort_rows
 
 COMPACT, PLACES = "compact", "places"
@@ -142,26 +144,31 @@ class CompactResult:
     task_result: TaskResult
 
 
-def load_part(context: CompactContext, manifest: Manifest, part: ImagePart) -> PartRows:
+def load_part(context: CompactContext, totals: PairTotals, manifest: Manifest, part: ImagePart) -> PartRows:
     """Load the rows of a part from the outputs of its blocks. Raises RunFailed if one was removed."""
-    images, regions, pairs = [], _BestRegions(context.regions), PairCounts.zeros(len(context.class_names))
+    images, best, pairs = [], _BestRegions(context.regions), PairCounts.zeros(len(context.class_names))
     for number, output in _iter_outputs(manifest, part.blocks):
-        images += unpack_tables(output["images"])
-        if number in part.own_blocks:
-            regions.add(unpack_tables(output["regions"]))
+        is_own, worst = number in part.own_blocks, []
+        for table in iter_packed_tables(output["regions"]):
+            regions = compare_regions(table, totals, context.regions.path_columns)
+            worst.append(worst_regions(regions, context.regions.by))
+            if is_own:
+                best.add(regions)
+        images.append(add_worst_regions(join_tables(list(iter_packed_tables(output["images"]))), worst))
+        if is_own:
             pairs = pairs.merge(PairCounts.unpack(output["pairs"]))
-    return PartRows(join_tables(images).slice(part.skip, part.images), regions.table(), pairs)
+    return PartRows(join_tables(images).slice(part.skip, part.images), best.table(), pairs)
 
 
 class _BestRegions:
-    """Regions of blocks in order, of which the highest are kept, plus at most a quarter more and those of a block."""
+    """Regions of blocks in order, of which the highest are kept, plus at most a quarter more and one table."""
 
     def __init__(self, ranking: RegionRanking) -> None:
         self._ranking, self._tables, self._rows = ranking, [ranking.schema.empty_table()], 0
 
-    def add(self, tables: Sequence[Any]) -> None:
-        self._tables += tables
-        self._rows += sum(map(len, tables))
+    def add(self, table: Any) -> None:
+        self._tables.append(table)
+        self._rows += len(table)
         if self._rows > self._ranking.limit + self._ranking.limit // 4:
             self._tables = [self.table()]
             self._rows = len(self._tables[0])
@@ -193,13 +200,13 @@ def write_images(context: CompactContext, manifest: Manifest, number: int, image
     )
 
 
-def compact_part(context: CompactContext, part: ImagePart) -> CompactResult:
+def compact_part(context: CompactContext, totals: PairTotals, part: ImagePart) -> CompactResult:
     """Write a part of the table of images, and the best regions of its blocks as the output of the task."""
     manifest = context.manifest
     if (output := manifest.load(COMPACT, part.number)) is not None:
         return CompactResult(output["pairs"], _unpack_samples(output["samples"]), reused_result(output))
     started = time.perf_counter()
-    rows = load_part(context, manifest, part)
+    rows = load_part(context, totals, manifest, part)
     output = {"pairs": rows.pairs.pack(), "regions": pack_table(rows.regions)}
     if context.run.combines:  # the table of images is written with the combined score
         samples = write_values(context, part.number, rows.images)
@@ -261,7 +268,7 @@ def write_values(context: CompactContext, part: int, images: Any) -> tuple[KeySa
 def load_tables(manifest: Manifest, part: int, *names: str) -> list[Any]:
     """Load the named tables of a compacted part: images, regions."""
     output = load_output(manifest, COMPACT, part)
-    return [table for name in names for table in unpack_tables(output[name])]
+    return [table for name in names for table in iter_packed_tables(output[name])]
 
 
 def _pack_samples(samples: Sequence[KeySample]) -> bytes:

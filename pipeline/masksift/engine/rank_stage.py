@@ -43,15 +43,16 @@ from masksift.runtime.executors import Executor
 from masksift.runtime.progress import StageProgress
 from masksift.runtime.telemetry import InstrumentedTask
 from masksift.scoring.range_partition import KeySample
+from masksift.scoring.region_priority import PairTotals
 from masksift.storage.tables.sort import sort_rows
 
 MapTasks = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterator[Any]]
 
 
-def rank_one_part(context: CompactContext, parts: ImageParts) -> PairCounts:
+def rank_one_part(context: CompactContext, totals: PairTotals, parts: ImageParts) -> PairCounts:
     """Write the tables of a run whose table of images has one part, and return its class pairs."""
     manifest = context.manifest
-    rows = load_part(context, manifest, parts[0])
+    rows = load_part(context, totals, manifest, parts[0])
     images = combine_in_memory(rows.images, context.images) if context.run.combines else rows.images
     write_images(context, manifest, 0, images)
     for number, (ranked, table) in enumerate(zip(context.ranked, (images, rows.regions), strict=True)):
@@ -63,6 +64,7 @@ def rank_one_part(context: CompactContext, parts: ImageParts) -> PairCounts:
 
 def rank_on_workers(
     context: CompactContext,
+    totals: PairTotals,
     parts: ImageParts,
     executor: Executor,
     stage: StageProgress,
@@ -72,6 +74,7 @@ def rank_on_workers(
 
     Args:
         context: Settings of the tasks.
+        totals: Totals of the data set, with which regions are compared.
         parts: Parts of the table of images.
         executor: Executor of the tasks.
         stage: Progress of the stage.
@@ -87,7 +90,7 @@ def rank_on_workers(
             yield answer
 
     pairs, compacted = PairCounts.zeros(len(context.class_names)), dict[int, CompactResult]()
-    for result in map_tasks(partial(compact_part, context), parts, COMPACT):
+    for result in map_tasks(partial(compact_part, context, totals), parts, COMPACT):
         pairs = pairs.merge(PairCounts.unpack(result.pairs))
         compacted[result.task_result.number] = result
     samples = [compacted[number].samples for number in range(len(parts))]

@@ -1,101 +1,182 @@
-"""Table rows of regions, collected while images are scored."""
+"""Table rows of regions: collected while images are scored, then compared with the whole data set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from masksift.engine.planning.requests import PACKED_REGION_ROWS
 from masksift.scoring.kernels.regions import Regions
-from masksift.storage.tables.arrow import list_array, table_from_columns, take
-from masksift.storage.tables.schemas import WORST_REGION, unranked_regions_schema
+from masksift.scoring.methods.base import EVIDENCE_UNIT, ScoringInput
+from masksift.scoring.region_priority import OMISSION_SELF_CONFIDENCE, PairTotals, max_image_regions, priority_alone
+from masksift.storage.tables.arrow import concatenate, list_array, table_from_columns, take
+from masksift.storage.tables.schemas import WORST_REGION, scored_regions_schema, unranked_regions_schema
+from masksift.storage.tables.segments import join_tables, pack_table
 
 LABEL, OMISSION = "label", "omission"
 """Kinds of regions: flagged pixels, and ignored pixels that are confidently predicted as a class."""
 
 
-def worst_region_columns(regions: Regions, images: int) -> dict[str, Any]:
-    """Return the columns of `WORST_REGION`, (images,) masked arrays: the region with most evidence, the first on ties.
+class RegionTableBuilder:
+    """Collect the regions of images in order, of each image at most `max_image_regions`.
+
+    Of an image with more, those stay whose priority would be highest if their class pair occurred nowhere else.
 
     Args:
-        regions: Regions of images 0 to ``images`` - 1.
-        images: Number of images.
+        class_names: Names of the classes.
+        images: Columns of all images by number: image_id, source, index, height, width, and ``path_columns``.
+        path_columns: Names of partition columns; null where ``images`` lacks one.
     """
-    order = np.lexsort((np.arange(len(regions)), -regions.evidence, regions.image))
-    first = order[np.flatnonzero(np.diff(regions.image[order], prepend=-1))]
-    where, absent = regions.image[first], np.ones(images, bool)
-    absent[where] = False
-    columns = {}
-    for name, values in zip(WORST_REGION.names, (*regions.box.T, regions.evidence), strict=True):
-        column = np.zeros(images, values.dtype)
-        column[where] = values[first]
-        columns[name] = np.ma.MaskedArray(column, absent)
-    return columns
 
+    def __init__(self, class_names: Sequence[str], images: Mapping[str, Any], path_columns: Sequence[str] = ()) -> None:
+        self._class_names, self._images, self._path_columns = class_names, images, path_columns
+        self._schema = scored_regions_schema(path_columns)
+        self._columns: list[dict[str, Any]] = []
+        self._numbers: list[NDArray[np.int64]] = []
+        self._packed = bytearray()
 
-class RegionTableBuilder:
-    """Collect regions of images and keep those with most evidence, plus at most a quarter more."""
-
-    def __init__(self, max_regions: int, class_names: Sequence[str]) -> None:
-        self._max_regions, self._class_names = max_regions, class_names
-        self._groups: list[Regions] = []
-        self._held = 0
-
-    def add(self, regions: Regions, first_image: int) -> None:
-        """Add regions, the first of whose images has the number ``first_image``."""
+    def add(self, regions: Regions, images: ScoringInput, sizes: NDArray[np.int64], first_image: int) -> None:
+        """Add the regions of images with (height, width) ``sizes`` (n, 2), the first of which is ``first_image``."""
         if not len(regions):
             return
-        self._groups.append(replace(regions, image=regions.image + first_image))
-        self._held += len(regions)
-        if self._held > self._max_regions + self._max_regions // 4:
-            self._prune()
+        alone = _priorities_alone(regions, images)
+        kept = _highest(regions.image, alone, max_image_regions(sizes.prod(axis=1)))
+        if len(kept) < len(regions):
+            regions, alone = regions.take(kept), alone[kept]
+        self._columns.append(_region_columns(regions, alone, images, self._class_names))
+        self._numbers.append(regions.image + first_image)
+        if sum(map(len, self._numbers)) >= PACKED_REGION_ROWS:
+            self._pack()
 
-    def table(self, images: Mapping[str, Any], path_columns: Sequence[str] = ()) -> Any:
-        """Return the regions with most evidence first; equal ones in the order in which they were added.
+    def finish(self) -> bytes:
+        """Return the regions in the order of the images and of their corners: tables, as `pack_table` packs them.
 
-        Args:
-            images: Columns of all images by number: image_id, source, index, height, width, and ``path_columns``.
-            path_columns: Names of partition columns; null where ``images`` lacks one.
+        The regions of an image are in one table.
         """
-        schema = unranked_regions_schema(path_columns)
-        if not self._groups:
-            return schema.empty_table()
-        self._prune()
-        regions = self._groups[0].take(self._order(self._groups[0]))
+        if self._columns:
+            self._pack()
+        return bytes(self._packed)
+
+    def _pack(self) -> None:
+        number, images = np.concatenate(self._numbers), self._images
         columns = {
-            name: take(images[name], regions.image) if name in images else [None] * len(regions)
-            for name in ("image_id", "source", "index", *path_columns, "height", "width")
+            name: take(images[name], number) if name in images else [None] * len(number)
+            for name in ("image_id", "source", "index", *self._path_columns, "height", "width")
         }
-        return table_from_columns(columns | self._region_columns(regions), schema)
+        columns |= {name: concatenate([group[name] for group in self._columns]) for name in self._columns[0]}
+        self._packed += pack_table(table_from_columns(columns, self._schema))
+        self._columns, self._numbers = [], []
 
-    def _order(self, regions: Regions) -> NDArray[np.intp]:
-        """Return the positions of the regions with most evidence, in descending order."""
-        return np.argsort(-regions.evidence, kind="stable")[: self._max_regions]
 
-    def _prune(self) -> None:
-        """Drop all regions beyond the largest number, without changing the order of the others."""
-        regions = Regions.concatenate(self._groups)
-        if len(regions) > self._max_regions:
-            regions = regions.take(np.sort(self._order(regions)))
-        self._groups, self._held = [regions], len(regions)
+def _priorities_alone(regions: Regions, images: ScoringInput) -> NDArray[np.float64]:
+    """Return the priority of each region if its class pair occurred nowhere else."""
+    own = np.where(regions.given == images.classes, OMISSION_SELF_CONFIDENCE, regions.self_confidence)
+    return priority_alone(regions.evidence, own, regions.predicted_confidence)
 
-    def _region_columns(self, regions: Regions) -> dict[str, Any]:
-        is_omission = regions.given == len(self._class_names)
-        names = [*self._class_names, None]
-        return {
-            "kind": np.where(is_omission, OMISSION, LABEL),
-            "given": np.ma.MaskedArray(regions.given, is_omission),
-            "suggested": regions.suggested,
-            "given_name": take(names, regions.given),
-            "suggested_name": take(names, regions.suggested),
-            "area": regions.area,
-            **dict(zip(("y0", "x0", "y1", "x1"), regions.box.T, strict=True)),
-            **dict(zip(("centroid_y", "centroid_x"), regions.centroid.T, strict=True)),
-            "evidence": regions.evidence,
-            "mean_self_confidence": np.ma.MaskedArray(regions.self_confidence, is_omission),
-            "mean_predicted_confidence": regions.predicted_confidence,
-            "rle": list_array(regions.run_lengths, regions.run_ends),
-        }
+
+def _highest(groups: NDArray[np.int64], values: NDArray[np.float64], limits: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the positions of the ``limits[g]`` highest values of each group g, ascending; ``groups`` ascend."""
+    counts = np.bincount(groups, minlength=len(limits))
+    order = np.lexsort((-values, groups))
+    place = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order[place < limits[groups]])
+
+
+def _region_columns(
+    regions: Regions, alone: NDArray[np.float64], images: ScoringInput, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the columns of `scored_regions_schema` that do not come from the image."""
+    image, suggested, is_omission = regions.image, regions.suggested, regions.given == images.classes
+    given = np.where(is_omission, 0, regions.given)
+    given_z = np.where(is_omission, 0.0, images.z_scores[image, 1, given])
+    suggested_z = images.z_scores[image, 0, suggested]
+    evidence = images.flagged_evidence[image, given, suggested] * float(EVIDENCE_UNIT)
+    names = [*class_names, None]
+
+    def labels_only(values: NDArray[Any]) -> NDArray[Any]:
+        return np.ma.MaskedArray(values, is_omission)
+
+    return {
+        "kind": np.where(is_omission, OMISSION, LABEL),
+        "given": labels_only(given),
+        "suggested": suggested,
+        "given_name": take(names, regions.given),
+        "suggested_name": take(names, suggested),
+        "area": regions.area,
+        **dict(zip(("y0", "x0", "y1", "x1"), regions.box.T, strict=True)),
+        **dict(zip(("centroid_y", "centroid_x"), regions.centroid.T, strict=True)),
+        "priority": alone,
+        "class_priority": alone * (1 + np.hypot(suggested_z, given_z)),
+        "evidence": regions.evidence,
+        "mean_self_confidence": labels_only(regions.self_confidence),
+        "mean_predicted_confidence": regions.predicted_confidence,
+        "given_z": labels_only(given_z),
+        "suggested_z": suggested_z,
+        "given_pixels": labels_only(images.class_counts.labeled[image, given]),
+        "suggested_pixels": images.class_counts.predicted[image, suggested],
+        "rle": list_array(regions.run_lengths, regions.run_ends),
+        "pair_evidence": np.where(is_omission, 0.0, evidence),
+    }
+
+
+def compare_regions(regions: pa.Table, totals: PairTotals, path_columns: Sequence[str] = ()) -> pa.Table:
+    """Compare scored regions with the whole data set: divide their priorities by sqrt(1 + usual evidence).
+
+    The usual evidence of an omission is 0: its evidence already leaves out the usual share of its class.
+
+    Args:
+        regions: Table of `scored_regions_schema`.
+        totals: Totals of the data set.
+        path_columns: Names of partition columns.
+
+    Returns:
+        Table of `unranked_regions_schema`.
+    """
+    is_label = regions["given"].is_valid().to_numpy()
+    given, pixels = (regions[name].fill_null(0).to_numpy() for name in ("given", "given_pixels"))
+    suggested, own, predicted = (
+        regions[name].to_numpy() for name in ("suggested", "pair_evidence", "suggested_pixels")
+    )
+    usual = np.where(is_label, totals.usual_evidence(given, suggested, own, pixels, predicted), 0.0)
+    columns = {name: regions[name] for name in regions.schema.names}
+    columns |= {name: regions[name].to_numpy() / np.sqrt(1 + usual) for name in ("priority", "class_priority")}
+    columns["usual_evidence"] = usual
+    schema = unranked_regions_schema(path_columns)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def worst_regions(regions: pa.Table, by: str) -> pa.Table:
+    """Return the index of each image that has regions, and the columns of `WORST_REGION`.
+
+    Args:
+        regions: Regions of images of one source, by image.
+        by: Column of the regions that is highest for the worst one; of equal ones the first counts.
+    """
+    image = regions["index"].to_numpy()
+    order = np.lexsort((-regions[by].to_numpy(), image))
+    first = order[np.flatnonzero(np.diff(image[order], prepend=-1))]
+    names = [field.name.removeprefix("region_") for field in WORST_REGION]
+    return regions.select(["index", *names]).take(first).rename_columns(["index", *WORST_REGION.names])
+
+
+def add_worst_regions(images: pa.Table, worst: Sequence[pa.Table]) -> pa.Table:
+    """Add the columns of `WORST_REGION` to consecutive images of one source.
+
+    Args:
+        images: Table of `scored_images_schema`.
+        worst: Results of `worst_regions` for parts of the images, in order.
+
+    Returns:
+        Table of `images_schema`.
+    """
+    columns, position = list(images.columns), np.full(len(images), -1)
+    if worst:
+        found = join_tables(worst)
+        position[found["index"].to_numpy() - images["index"][0].as_py()] = np.arange(len(found))
+    rows = pa.array(position, mask=position < 0)
+    columns += [found[field.name].take(rows) if worst else pa.nulls(len(images), field.type) for field in WORST_REGION]
+    return pa.table(columns, schema=pa.schema([*images.schema, *WORST_REGION]))

@@ -39,6 +39,7 @@ def thresholds_table(
     columns = zip(
         class_names,
         statistics.pixels,
+        statistics.predicted_pixels,
         statistics.totals,
         thresholds.confident,
         thresholds.decision,
@@ -56,13 +57,14 @@ def thresholds_table(
             "class_id": k,
             "class_name": name,
             "pixels": int(pixels),
+            "predicted_pixels": int(predicted),
             "sum": float(total),
             "confident_threshold": None if np.isinf(confident) else confident,
             "decision_threshold": None if np.isinf(decision) else decision,
             "ignored_share": share,
             **{name: None if np.isnan(values[k]) else values[k] for name, values in agreement.items()},
         }
-        for k, (name, pixels, total, confident, decision, share) in enumerate(columns)
+        for k, (name, pixels, predicted, total, confident, decision, share) in enumerate(columns)
     ]
     return table_from_rows(rows, THRESHOLDS)
 
@@ -79,6 +81,7 @@ def class_pairs_table(pairs: PairCounts, class_names: Sequence[str]) -> pa.Table
             "suggested_name": class_names[s],
             "pixels": int(pairs.pixels[g, s]),
             "images": int(pairs.images[g, s]),
+            "evidence": float(pairs.evidence_sums[g, s]),
         }
         for g, s in zip(given[order], suggested[order], strict=True)
     ]
@@ -190,7 +193,7 @@ class RegionRanking:
 
     path_columns: tuple[str, ...]
     limit: int
-    by: str = "evidence"
+    by: str = "priority"
     part_rows: int = field(default_factory=lambda: REGION_PART_ROWS)
     highest_first: ClassVar[bool] = True
     name: ClassVar[str] = "regions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,7 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings, choose_evidence_dtype
 from masksift.engine.source_table import ReusedEvidence, evidence_from_json, read_source_table
+from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.agreement import AgreementScale
 from masksift.scoring.statistics.thresholds import Thresholds
 from masksift.storage.objects import ObjectDirectory
@@ -98,10 +100,34 @@ def _source_key(spec: SourceSpec) -> str:
     return json.dumps({k: v for k, v in spec.as_json().items() if k not in _RUN_FIELDS}, sort_keys=True)
 
 
-def thresholds_from_record(
-    record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]
-) -> Thresholds:
-    """Rebuild the thresholds of a run from its record and table. Raises UsageError for other class names."""
+@dataclass(frozen=True)
+class FrozenStatistics:
+    """Thresholds of another run, and its totals with which regions are compared."""
+
+    thresholds: Thresholds
+    totals: PairTotals
+
+
+def frozen_statistics(
+    record: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+) -> FrozenStatistics:
+    """Rebuild the thresholds and totals of a run.
+
+    Args:
+        record: Its record.
+        rows: Rows of its thresholds.
+        pairs: Rows of its class pairs.
+        class_names: Names of the classes of the new run.
+
+    Returns:
+        The thresholds and totals.
+
+    Raises:
+        UsageError: If the run has other classes, or an older version made it.
+    """
     base_names = [row["class_name"] for row in rows]
     if base_names != list(class_names):
         raise UsageError(
@@ -114,17 +140,17 @@ def thresholds_from_record(
     def column(name: str) -> Any:
         return np.array([np.inf if row[name] is None else row[name] for row in rows], np.float64)
 
-    if "agreement_center" not in rows[0]:
+    if "predicted_pixels" not in rows[0]:
         raise UsageError(
             f"{record['configuration']['out']} was made by masksift {record['versions']['masksift']}",
-            "It has no thresholds of class_agreement",
+            "It lacks the usual agreement of classes and the totals with which regions are compared",
             f"Run it again with masksift {version('masksift')}",
         )
     center, spread = (
         np.array([[np.nan if row[name] is None else row[name] for row in rows] for name in names], np.float64)
         for names in zip(*AGREEMENT_COLUMNS, strict=True)
     )
-    return Thresholds(
+    thresholds = Thresholds(
         column("confident_threshold"),
         column("decision_threshold"),
         record["estimated_issues"],
@@ -132,3 +158,8 @@ def thresholds_from_record(
         column("ignored_share"),
         AgreementScale(center, spread),
     )
+    evidence = np.zeros((len(rows), len(rows)))
+    for pair in pairs:
+        evidence[pair["given"], pair["suggested"]] = pair["evidence"]
+    labeled, predicted = (np.array([row[name] for row in rows], np.int64) for name in ("pixels", "predicted_pixels"))
+    return FrozenStatistics(thresholds, PairTotals(evidence, labeled, predicted, is_other_run=True))

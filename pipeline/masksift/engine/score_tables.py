@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.engine.region_table import RegionTableBuilder, worst_region_columns
+from masksift.core.status import ImageStatus
+from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.work_items import PairCounts
 from masksift.scoring.methods.base import Method, ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_images
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from masksift.storage.tables.arrow import concatenate, table_from_columns
-from masksift.storage.tables.schemas import images_schema
+from masksift.storage.tables.schemas import scored_images_schema
 
 
 class ScoreTables:
@@ -24,8 +25,9 @@ class ScoreTables:
         methods: Scores to compute.
         codes: Thresholds of the data set.
         min_area: Smallest area of a listed region, pixels.
-        max_regions: Largest number of listed regions.
         class_names: Names of the classes.
+        facts: Columns of all images that are known before: image_id, source, index, height, width, and the partition
+            columns that the source has.
         path_columns: Names of partition columns.
     """
 
@@ -34,39 +36,37 @@ class ScoreTables:
         methods: Sequence[Method],
         codes: ThresholdCodes,
         min_area: int,
-        max_regions: int,
         class_names: Sequence[str],
+        facts: Mapping[str, Any],
         path_columns: Sequence[str] = (),
     ) -> None:
         self._methods, self._min_area, self._path_columns = methods, min_area, path_columns
         self._omissions = make_omission_rule(codes, methods)
-        self._regions = RegionTableBuilder(max_regions, class_names)
+        self._facts, self._regions = facts, RegionTableBuilder(class_names, facts, path_columns)
         self._columns: list[dict[str, Any]] = []
         self._images = 0
-        k = len(class_names)
-        self.pairs = PairCounts(np.zeros((k, k), np.int64), np.zeros((k, k), np.int64))
+        self.pairs = PairCounts.zeros(len(class_names))
 
     def add(self, images: ScoringInput, sizes: NDArray[np.int64]) -> None:
         """Score the next images, whose rows and columns without padding are ``sizes`` (n, 2)."""
         columns = score_images(images, self._methods)
         regions = find_image_regions(images, sizes, self._min_area, self._omissions)
-        self._columns.append(columns | worst_region_columns(regions, len(sizes)))
-        self._regions.add(regions, self._images)
+        self._columns.append(columns)
+        self._regions.add(regions, images, sizes, self._images)
         self._images += len(sizes)
-        flagged = images.flagged_pairs
-        self.pairs = self.pairs.merge(PairCounts(flagged.sum(axis=0), np.count_nonzero(flagged, axis=0)))
+        self.pairs = self.pairs.merge(PairCounts.from_images(images))
 
-    def finish(self, facts: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return the tables of images and regions.
+    def finish(self, statuses: Sequence[ImageStatus]) -> tuple[Any, bytes]:
+        """Return the table of images, and the packed tables of regions, before these are compared with the data set.
 
         Args:
-            facts: Columns of all images that do not depend on scores: image_id, source, index, height, width, status,
-                reason, and the partition columns that the source has.
+            statuses: Status of each image.
         """
-        schema = images_schema([method.name for method in self._methods], self._path_columns)
+        schema = scored_images_schema([method.name for method in self._methods], self._path_columns)
         found = {
             name: concatenate([columns[name] for columns in self._columns])
             for name in (self._columns[0] if self._columns else ())
         }
-        columns = dict.fromkeys(self._path_columns, [None] * self._images) | dict(facts) | found
-        return table_from_columns(columns, schema), self._regions.table(facts, self._path_columns)
+        status = {name: [getattr(one, name) for one in statuses] for name in ("status", "reason")}
+        columns = dict.fromkeys(self._path_columns, [None] * self._images) | dict(self._facts) | status | found
+        return table_from_columns(columns, schema), self._regions.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from masksift.engine.work_items import (
     SCORE,
     BlockTask,
     HasIOCounters,
+    PairCounts,
     RunContext,
     finish_block,
     load_statuses,
@@ -71,10 +73,18 @@ def refine_block(context: RunContext, key: int, task: BlockTask) -> NDArray[np.i
     return counts
 
 
-def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) -> TaskResult:
+@dataclass(frozen=True)
+class ScoreResult:
+    """Answer of `score_block`: packed `PairCounts` and the counters of the block."""
+
+    pairs: bytes
+    task_result: TaskResult
+
+
+def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) -> ScoreResult:
     """Score the images of a block; write its issue masks, and its rows of the tables as its output."""
     if (output := context.score_manifest().load(SCORE, task.block.number)) is not None:
-        return reused_result(output)
+        return ScoreResult(output["pairs"], reused_result(output))
     started, scorer = time.perf_counter(), BlockScorer(context, thresholds, task)
     images = (_ScoreInputReader if context.has_score_inputs(task) else _EvidenceReader)(context, task)
     with BackgroundWriter(background=not scorer.masks.local) as writer:
@@ -83,7 +93,8 @@ def score_block(context: RunContext, thresholds: Thresholds, task: BlockTask) ->
             for first, group, summary in chunk:
                 scorer.score(first, group, summary)
             writer.submit(scorer.mask_write())
-    return scorer.finish(images.statuses, started, images)
+    result = scorer.finish(images.statuses, started, images)
+    return ScoreResult(scorer.pairs.pack(), result)
 
 
 class BlockScorer:
@@ -95,11 +106,14 @@ class BlockScorer:
         self._facts = _image_facts(context, task)
         self._sizes = np.stack([self._facts["height"], self._facts["width"]], axis=1)
         class_names, columns = task.spec.class_names, context.path_columns
-        self._tables = ScoreTables(
-            context.methods, self._limits, context.min_area, context.max_regions, class_names, columns
-        )
+        self._tables = ScoreTables(context.methods, self._limits, context.min_area, class_names, self._facts, columns)
         self._manifest = context.score_manifest()
         self._start, self._mask = 0, np.zeros((0, task.spec.height, task.spec.width), np.uint8)
+
+    @property
+    def pairs(self) -> PairCounts:
+        """Flagged pixels of the images so far by class pair."""
+        return self._tables.pairs
 
     @property
     def io_counters(self) -> Counter[str]:
@@ -145,18 +159,8 @@ class BlockScorer:
             Counters of the block.
         """
         task, block = self._task, self._task.block
-        images, regions = self._tables.finish(
-            self._facts
-            | {
-                "status": [status.status for status in statuses],
-                "reason": [status.reason for status in statuses],
-            }
-        )
-        output = {
-            "pairs": self._tables.pairs.pack(),
-            "images": pack_table(images),
-            "regions": pack_table(regions),
-        }
+        images, regions = self._tables.finish(statuses)
+        output = {"pairs": self.pairs.pack(), "images": pack_table(images), "regions": regions}
         self._manifest.io_counters["bytes_written"] += sum(map(len, output.values()))
         return finish_block(
             task,

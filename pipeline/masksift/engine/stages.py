@@ -22,26 +22,30 @@ from masksift.engine.planning.plan import Plan
 from masksift.engine.quarantine import Causes, FirstImagesCheck, add_causes
 from masksift.engine.rank_stage import rank_on_workers, rank_one_part
 from masksift.engine.resumable_job import for_each_source
+from masksift.engine.reuse import FrozenStatistics
 from masksift.engine.score_inputs import SCORE_INPUTS, remove_score_inputs
-from masksift.engine.score_task import count_block, refine_block, score_block
+from masksift.engine.score_task import ScoreResult, count_block, refine_block, score_block
 from masksift.engine.work_items import (
     CONDENSE,
     SCORE,
     BlockGroups,
     BlockTask,
     BlockTasks,
+    PairCounts,
     RunContext,
     load_statistics,
 )
 from masksift.runtime.executors import Executor, WorkerInfo
-from masksift.runtime.progress import ProgressReporter
+from masksift.runtime.progress import Answer, ProgressReporter
 from masksift.runtime.telemetry import InstrumentedTask
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.class_statistics import Statistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import REGION_ORDERS
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, PREDICTED_CLASS
 
 _MUST_AGREE = ("masksift", "python", "dask", "distributed", "numpy", "numba")
@@ -159,7 +163,7 @@ class RunStages:
         executor: Executor of the tasks.
         progress: Reporter of the stages.
         stats: Statistics of the run, to which each stage is added.
-        frozen: Thresholds of another run, or None to compute those of this one.
+        frozen: Thresholds and totals of another run, or None to compute those of this one.
     """
 
     context: RunContext
@@ -167,7 +171,7 @@ class RunStages:
     executor: Executor
     progress: ProgressReporter
     stats: RunStats
-    frozen: Thresholds | None = None
+    frozen: FrozenStatistics | None = None
 
     def condense(self, *, stop_early: bool = False) -> None:
         """First pass: write statistics, statuses and evidence of every block whose evidence is not reused.
@@ -180,7 +184,8 @@ class RunStages:
         tasks = self.tasks.to_condense
         if len(tasks):
             check = FirstImagesCheck(self.context, tasks) if stop_early else None
-            totals = self._map(partial(condense_block, self.context, self.frozen), tasks, CONDENSE, check)
+            frozen = None if self.frozen is None else self.frozen.thresholds
+            totals = self._map(partial(condense_block, self.context, frozen), tasks, CONDENSE, check)
             if self.frozen is not None:
                 self._add_images(totals)
 
@@ -192,7 +197,7 @@ class RunStages:
             )
             groups = BlockGroups(self.tasks, MAX_CONCURRENT_REQUESTS)
             statistics = self.executor.reduce(load, groups, Statistics.merge, "statistics")
-            thresholds = self.frozen or compute_thresholds(statistics, tau, self)
+            thresholds = self.frozen.thresholds if self.frozen else compute_thresholds(statistics, tau, self)
         self.stats.add(stage.fields())
         return statistics, thresholds
 
@@ -208,13 +213,30 @@ class RunStages:
         refine = self._instrument(partial(refine_block, self.context, key), "refine")
         return self.executor.reduce(refine, tasks, np.add, "refine")
 
-    def score(self, thresholds: Thresholds) -> None:
-        """Second pass: write issue masks, and the table rows of each block as its output."""
+    def score(self, statistics: Statistics, thresholds: Thresholds) -> PairTotals:
+        """Second pass: write issue masks, and the table rows of each block as its output.
+
+        Args:
+            statistics: Class statistics of all blocks.
+            thresholds: Thresholds of the data set.
+
+        Returns:
+            Totals of the data set, or those of the other run, with which regions are compared.
+        """
         tasks = self.tasks if self.frozen is None else self.tasks.reused
+        pairs = PairCounts.zeros(len(self.tasks.sources[0].class_names))
+
+        def watch(answer: ScoreResult) -> None:
+            nonlocal pairs
+            pairs = pairs.merge(PairCounts.unpack(answer.pairs))
+
         if len(tasks):
-            self._add_images(self._map(partial(score_block, self.context, thresholds), tasks, SCORE))
-        if self.context.keeps_evidence and self.frozen is None:  # the report draws from planes that are kept
+            self._add_images(self._map(partial(score_block, self.context, thresholds), tasks, SCORE, watch))
+        if self.frozen is not None:
+            return self.frozen.totals
+        if self.context.keeps_evidence:  # the report draws from planes that are kept
             self.discard_score_inputs()
+        return PairTotals.from_statistics(statistics, pairs.evidence_sums)
 
     def discard_score_inputs(self) -> None:
         """Remove the input of scoring on the workers: a large run has millions of objects."""
@@ -231,18 +253,29 @@ class RunStages:
     def _image_parts(self) -> ImageParts:
         return ImageParts(self.tasks.plan.blocks, self.context.image_part_rows)
 
-    def rank(self, statistics: Statistics, thresholds: Thresholds, rank_by: str) -> None:
-        """Write the tables: images, the ranking, the ranked regions, and those by class."""
+    def rank(
+        self, statistics: Statistics, thresholds: Thresholds, totals: PairTotals, rank_by: str, regions_by: str
+    ) -> None:
+        """Write the tables: images, the ranking, the ranked regions, and those by class.
+
+        Args:
+            statistics: Class statistics of all blocks.
+            thresholds: Thresholds of the data set.
+            totals: Totals with which regions are compared.
+            rank_by: Name of the score that orders the images.
+            regions_by: Order of the regions, a key of `REGION_ORDERS`.
+        """
         context, names = self.context, self.tasks.sources[0].class_names
         directory, columns = ObjectDirectory(context.out, context.options), context.path_columns
         images = result_tables.ImageRanking(context.score_names, columns, rank_by)
-        compact = CompactContext(context, images, result_tables.RegionRanking(columns, context.max_regions), names)
-        parts, totals = self._image_parts, StageTotals()
+        regions = result_tables.RegionRanking(columns, context.max_regions, REGION_ORDERS[regions_by])
+        compact = CompactContext(context, images, regions, names)
+        parts, work = self._image_parts, StageTotals()
         with self.progress.stage("rank", self.tasks.images if len(parts) > 1 else 0) as stage:
             if len(parts) == 1:
-                pairs = rank_one_part(compact, parts)
+                pairs = rank_one_part(compact, totals, parts)
             else:
-                pairs = rank_on_workers(compact, parts, self.executor, stage, totals.add)
+                pairs = rank_on_workers(compact, totals, parts, self.executor, stage, work.add)
             for name, table in (
                 ("thresholds", result_tables.thresholds_table(statistics, thresholds, names)),
                 ("class_pairs", result_tables.class_pairs_table(pairs, names)),
@@ -250,7 +283,7 @@ class RunStages:
             ):
                 write_table(directory, f"{name}.parquet", table, names)
         self.stats.flagged_pixels = int(pairs.pixels.sum())
-        self.stats.add(stage.fields(), totals)
+        self.stats.add(stage.fields(), work)
 
     def _add_images(self, totals: StageTotals) -> None:
         self.stats.counts.update(totals.counts)
@@ -258,10 +291,10 @@ class RunStages:
 
     def _map(
         self,
-        function: Callable[[BlockTask], TaskResult],
+        function: Callable[[BlockTask], Answer],
         tasks: BlockTasks,
         stage: str,
-        watch: Callable[[TaskResult], None] | None = None,
+        watch: Callable[[Answer], None] | None = None,
     ) -> StageTotals:
         run_id = self.context.fingerprint
         return map_blocks(function, tasks, tasks.images, self.executor, self.progress, self.stats, stage, run_id, watch)
@@ -288,7 +321,7 @@ def discard_leftovers(context: RunContext) -> None:
 
 
 def map_blocks(
-    function: Callable[[Any], TaskResult],
+    function: Callable[[Any], Answer],
     tasks: Sequence[Any],
     images: int,
     executor: Executor,
@@ -296,7 +329,7 @@ def map_blocks(
     stats: RunStats,
     name: str,
     run_id: str | None = None,
-    watch: Callable[[TaskResult], None] | None = None,
+    watch: Callable[[Answer], None] | None = None,
 ) -> StageTotals:
     """Run one stage over tasks with so many images, and add its totals to the statistics.
 
@@ -309,7 +342,7 @@ def map_blocks(
         stats: Statistics of the command.
         name: Name of the stage.
         run_id: Fingerprint of the run for traces; None for no traces.
-        watch: Called with each result; an exception from it ends the stage.
+        watch: Called with each answer; an exception from it ends the stage.
 
     Returns:
         Totals of the stage.
@@ -318,9 +351,9 @@ def map_blocks(
     with progress.stage(name, images) as stage:
         if run_id is not None:  # inside the stage, so that the spans of the tasks are its children
             function = InstrumentedTask(function, run_id, name)
-        for result in stage.map_tasks(executor, function, tasks):
-            totals.add(result)
+        for answer in stage.map_tasks(executor, function, tasks):
+            totals.add(answer if isinstance(answer, TaskResult) else answer.task_result)
             if watch is not None:
-                watch(result)
+                watch(answer)
     stats.add(stage.fields(), totals)
     return totals

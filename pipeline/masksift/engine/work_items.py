@@ -28,7 +28,7 @@ from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import member_config
 from masksift.scoring.methods import COMBINED
-from masksift.scoring.methods.base import FlaggingRule, Method
+from masksift.scoring.methods.base import EVIDENCE_UNIT, FlaggingRule, Method, ScoringInput
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
@@ -297,30 +297,48 @@ class BlockGroups(Sequence[BlockGroup]):
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Flagged pixels, and images that have any, by given and suggested class: int64 arrays of shape (K, K)."""
+    """Sums over flagged pixels by given and suggested class, (K, K) int64 each.
+
+    Attributes:
+        pixels: Flagged pixels.
+        images: Images that have any.
+        evidence: Sum of m - s in steps of `EVIDENCE_UNIT`.
+    """
 
     pixels: NDArray[np.int64]
     images: NDArray[np.int64]
+    evidence: NDArray[np.int64]
 
     def merge(self, other: PairCounts) -> PairCounts:
         """Add the counts of other blocks."""
-        return PairCounts(self.pixels + other.pixels, self.images + other.images)
+        return PairCounts(self.pixels + other.pixels, self.images + other.images, self.evidence + other.evidence)
+
+    @property
+    def evidence_sums(self) -> NDArray[np.float64]:
+        """Sum of m - s, (K, K) float64."""
+        return np.asarray(self.evidence * float(EVIDENCE_UNIT))
 
     @classmethod
     def zeros(cls, classes: int) -> PairCounts:
         """Return the counts of no image."""
-        return cls(*np.zeros((2, classes, classes), np.int64))
+        return cls(*np.zeros((3, classes, classes), np.int64))
+
+    @classmethod
+    def from_images(cls, images: ScoringInput) -> PairCounts:
+        """Return the counts of images."""
+        flagged = images.flagged.pixels
+        return cls(flagged.sum(axis=0), np.count_nonzero(flagged, axis=0), images.flagged_evidence.sum(axis=0))
 
     @classmethod
     def unpack(cls, data: bytes) -> PairCounts:
         """Return the counts that `pack` serialized."""
         counts = np.frombuffer(zlib.decompress(data), "<i8")
-        classes = math.isqrt(len(counts) // 2)
-        return cls(*counts.reshape(2, classes, classes))
+        classes = math.isqrt(len(counts) // 3)
+        return cls(*counts.reshape(3, classes, classes))
 
     def pack(self) -> bytes:
         """Serialize the counts: most are zeros."""
-        return zlib.compress(np.stack([self.pixels, self.images]).astype("<i8").tobytes(), 1)
+        return zlib.compress(np.stack([self.pixels, self.images, self.evidence]).astype("<i8").tobytes(), 1)
 
 
 class HasIOCounters(Protocol):

@@ -25,7 +25,7 @@ def score_images(images: ScoringInput, methods: Sequence[Method]) -> dict[str, N
     columns: dict[str, NDArray[Any]] = {"valid_pixels": images.valid_pixels}
     for method in methods:
         columns[method.name] = known[method.name] if method.name in known else method.scores(images)
-    flat = images.flagged_pairs.reshape(n, -1)
+    flat = images.flagged.pixels.reshape(n, -1)
     flagged, worst = flat.sum(axis=1), flat.argmax(axis=1)
     given, suggested = np.divmod(worst, images.classes)
     pairs = {"worst_given": given, "worst_suggested": suggested, "worst_pixels": flat[np.arange(n), worst]}
@@ -53,7 +53,7 @@ def find_image_regions(
         images.predicted_class,
         images.self_confidence_codes,
         images.predicted_confidence_codes,
-        images.issue_mask,
+        images.flagged.mask,
         images.encoding,
         images.classes,
         least_area=least_area,

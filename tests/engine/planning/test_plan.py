@@ -14,7 +14,7 @@ from masksift.core.errors import PlanRefused
 from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.planning.layout import MAX_BLOCK_IMAGES, Settings
-from masksift.engine.planning.memory import REGION_BYTES
+from masksift.engine.planning.memory import PACKED_REGION_BYTES, REGION_BYTES
 from masksift.engine.planning.plan import Plan, make_plan
 from support.condensed import a_few
 
@@ -145,16 +145,22 @@ def test_memory_includes_a_chunk_that_is_larger_than_its_array() -> None:
     assert larger.memory - exact.memory > 19 * GIB
 
 
-def test_memory_includes_the_listed_regions_up_to_their_limit() -> None:
-    few, many = make_spec(16, 20, 64, 64), make_spec(100_000, 20, 64, 64)
-    without = plan_for(many).memory_score
-    assert plan_for(many, min_area=16, max_regions=100).memory_score == pytest.approx(
-        without + 1.1 * 100 * REGION_BYTES, abs=1
+@pytest.mark.parametrize(("side", "min_area", "regions"), [(64, 16, 64), (64, 128, 32), (512, 16, 512)])
+def test_memory_includes_the_regions_of_a_block_up_to_the_limit_of_an_image(
+    side: int, min_area: int, regions: int
+) -> None:
+    source = make_spec(8, 20, side, side)
+    images = plan_for(source).layouts[0].block_images
+    none = plan_for(source, min_area=side * side + 1)
+    assert plan_for(source, min_area=min_area).memory_score == pytest.approx(
+        none.memory_score + 1.1 * images * regions * (REGION_BYTES + 2 * PACKED_REGION_BYTES), abs=1
     )
-    block = plan_for(few).layouts[0].block_images * 64 * 64
-    assert plan_for(few, min_area=16, max_regions=1 << 40).memory_score == pytest.approx(
-        plan_for(few).memory_score + 1.1 * (block // 16) * REGION_BYTES, abs=1
-    )
+
+
+def test_memory_to_rank_includes_the_listed_regions_up_to_their_limit() -> None:
+    source = make_spec(100_000, 20, 64, 64)
+    few, many = (plan_for(source, min_area=16, max_regions=count).memory_rank for count in (100, 200))
+    assert many - few == pytest.approx(1.1 * 250 * REGION_BYTES, abs=1)
 
 
 @pytest.mark.parametrize(("stage", "remedy"), [("condensing", "prediction chunks"), ("ranking", "--regions.top")])

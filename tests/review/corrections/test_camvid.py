@@ -39,7 +39,7 @@ def test_forty_regions_fix_most_of_the_swapped_classes(tmp_path: Path) -> None:
     decisions = write_decisions(tmp_path / "verdicts.json", tmp_path / "run", *entries)
     fixed = read_labels(export_corrections(tmp_path / "run", decisions, tmp_path / "fixed") / "camvid.zarr", name)
     accepted = read_record(tmp_path / "fixed", "corrections.json")["verdicts"]["regions"]["accept"]
-    assert accepted == pytest.approx(36, abs=2)
+    assert accepted == pytest.approx(32, abs=2)
     assert (given != clean).sum() == 848_700
-    assert (fixed != clean).sum() == pytest.approx(114_411, rel=0.05)
+    assert (fixed != clean).sum() == pytest.approx(151_551, rel=0.05)
     assert ((fixed != clean) & (given == clean)).sum() < 0.05 * (fixed != given).sum(), "few correct pixels are changed"

@@ -163,7 +163,7 @@ def test_panels_equal_the_stored_arrays(runs: Path, spy_on_drawing: Any) -> None
     assert title == [f"frame 1 · rank {rank} of 14 · combined {row['combined']:.4f} · {pixels}", "a/0"]
     expected = [r for r in read_rows(runs / "out", "regions") if (r["source"], r["index"]) == ("a", 0)]
     assert regions == expected[:8]
-    assert notes == ([f"and {len(expected) - 8} regions with less evidence"] if len(expected) > 9 else [])
+    assert notes == ([f"and {len(expected) - 8} regions of lower rank"] if len(expected) > 9 else [])
     assert list(make_panels(view, 4)) == ["picture", "given labels", "predicted", "flagged"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "RANKING_PART_ROWS", 4)
-    monkeypatch.setattr("masksift.review.inspect.top._LOOKUP_IMAGES", 3)
+    monkeypatch.setattr("masksift.review.inspect.top._ROWS_AT_ONCE", 3)
 
 
 def list_top(directory: Path, **options: Any) -> TopTable:
@@ -82,7 +83,23 @@ def test_regions_are_the_first_of_the_region_table_without_masks(runs: Path, top
     table = read_rows(runs / "out", "regions")[:top]
     for row in table:
         del row["rle"]
-    assert list_top(runs, top=top, regions=True).rows == table
+    assert list_top(runs, top=top, regions=True, per_image=1000).rows == table
+
+
+@pytest.mark.parametrize("per_image", [1, 2])
+def test_regions_of_an_image_are_limited_and_counted(runs: Path, per_image: int) -> None:
+    every = list_top(runs, top=10_000, regions=True, per_image=1000).rows
+    table = list_top(runs, top=20, regions=True, per_image=per_image)
+    seen, expected = Counter[tuple[str, int]](), []
+    for position, row in enumerate(every):
+        if len(expected) == 20:
+            break
+        seen[row["source"], row["index"]] += 1
+        if seen[row["source"], row["index"]] <= per_image:
+            expected.append(row)
+        last = position + 1
+    assert table.rows == expected
+    assert table.text().splitlines()[-1] == f"and {last - len(expected)} regions of these images: see --per-image"
 
 
 def cells(line: str) -> list[str]:
@@ -107,13 +124,15 @@ def test_text_has_one_line_per_image(runs: Path) -> None:
 
 
 def test_text_has_one_line_per_region(runs: Path) -> None:
-    table = list_top(runs, top=30, regions=True)
+    table = list_top(runs, top=30, regions=True, per_image=1000)
     lines = table.text().splitlines()
-    assert cells(lines[0]) == ["rank", "image", "evidence", "given -> suggested", "px", "rows", "columns", "source"]
+    titles = ["rank", "image", "priority", "evidence", "given -> suggested", "px", "rows", "columns", "source"]
+    assert cells(lines[0]) == titles
     for line, row in zip(lines[1:], table.rows, strict=True):
         assert cells(line) == [
             str(row["rank"]),
             row["image_id"].replace("\t", "\\t"),
+            f"{row['priority']:,.1f}",
             f"{row['evidence']:,.1f}",
             f"{row['given_name'] or 'no label'} -> {row['suggested_name']}",
             str(row["area"]),
@@ -200,7 +219,7 @@ def test_closed_pipe_is_not_an_error(runs: Path, monkeypatch: pytest.MonkeyPatch
     [
         (("nowhere",), "nowhere holds no complete run"),
         (("OUT", "--by", "softmax"), r"no score 'softmax', only ccp, .*Did you mean 'softmin'\?"),
-        (("OUT", "--by", "clc", "--regions"), "by is 'clc', but regions are always ordered by evidence"),
+        (("OUT", "--by", "clc", "--regions"), "by is 'clc', but regions are listed by their rank"),
         (("OUT", "-n", "0"), "top must be a number greater than or equal to 1"),
         (("OUT", "-n", "few"), "top must be a whole number"),
         (("OUT", "--region"), r"Unknown flag '--region'. Did you mean --regions\?"),

@@ -133,8 +133,8 @@ def test_region_text_names_classes_and_area() -> None:
     assert region_text(region | {"given_name": "a\nb" + "c" * 90}) == f"given a\\nb{'c' * 35}…, suggested car, 6 px"
     assert more_regions_text(0) == more_regions_text(-1) == ""
     assert (more_regions_text(1), more_regions_text(2000)) == (
-        "and 1 region with less evidence",
-        "and 2,000 regions with less evidence",
+        "and 1 region of lower rank",
+        "and 2,000 regions of lower rank",
     )
 
 

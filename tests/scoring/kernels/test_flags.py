@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.flags import count_reached, flag_pixels, softmin_sums
+from masksift.scoring.kernels.flags import FlaggedPixels, count_reached, flag_pixels, softmin_sums
 from support.condensed import a_few
 from support.evidence_strategies import ENCODINGS, Evidence, evidence, limits_of
 
@@ -20,7 +20,7 @@ from support.evidence_strategies import ENCODINGS, Evidence, evidence, limits_of
 @given(drawn=evidence(), data=st.data())
 def test_flags_of_the_rank_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     cut = data.draw(st.one_of(st.sampled_from(drawn.s.reshape(-1).tolist()), st.just(-1)))
-    found = flag_pixels(*drawn.batch("labels", "predicted", "s"), drawn.classes, cut)
+    found = flag_pixels(*drawn.batch("labels", "predicted", "s", "m"), drawn.encoding, drawn.classes, cut)
     valid = drawn.labels < drawn.classes
     same_flags(found, drawn, valid & (drawn.labels != drawn.predicted) & (drawn.s.astype(np.int64) <= cut))
 
@@ -33,12 +33,22 @@ def test_count_reached_equals_plain_loops(drawn: Evidence, data: st.DataObject) 
     assert count_reached(*drawn.batch("labels", "s"), tau) == expected
 
 
-def same_flags(found: tuple[Any, Any], drawn: Evidence, expected: NDArray[np.bool_]) -> None:
-    (mask,), (flagged,) = found
-    np.testing.assert_array_equal(mask, expected)
-    pairs = np.zeros_like(flagged)
+def same_flags(found: FlaggedPixels, drawn: Evidence, expected: NDArray[np.bool_]) -> None:
+    np.testing.assert_array_equal(found.mask[0], expected)
+    pairs = np.zeros_like(found.pixels[0])
     np.add.at(pairs, (drawn.labels[expected], drawn.predicted[expected]), 1)
-    np.testing.assert_array_equal(flagged, pairs)
+    np.testing.assert_array_equal(found.pixels[0], pairs)
+    differences = units(drawn, drawn.m[expected]) - units(drawn, drawn.s[expected])
+    evidence = np.zeros_like(pairs)
+    np.add.at(evidence, (drawn.labels[expected], drawn.predicted[expected]), differences)
+    np.testing.assert_array_equal(found.evidence[0], evidence)
+
+
+def units(drawn: Evidence, codes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return codes in units of `Encoding.unit`."""
+    if not drawn.encoding.is_float:
+        return codes.astype(np.int64)
+    return np.rint(drawn.encoding.values(codes) / float(drawn.encoding.unit)).astype(np.int64)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
@@ -48,14 +58,14 @@ def test_flags_of_many_tiles_equal_numpy(encoding: Encoding, size: int) -> None:
     rng = np.random.default_rng(size)
     labels = np.repeat(rng.choice([0, 1, 4, 255], size // 40 + 1), 40)[:size].astype(np.uint8)
     predicted = np.where(rng.random(size) < 0.9, np.minimum(labels, 4), rng.integers(0, 5, size)).astype(np.uint8)
-    s = rng.integers(0, encoding.top + 1, size).astype(encoding.codes_dtype)
+    s, m = rng.integers(0, encoding.top + 1, (2, size)).astype(encoding.codes_dtype)
     valid = labels < 5
     s[~valid] = np.iinfo(s.dtype).max
-    drawn = Evidence(5, encoding, *(plane[np.newaxis] for plane in (labels, predicted, s, s)))
+    drawn = Evidence(5, encoding, *(plane[np.newaxis] for plane in (labels, predicted, s, m)))
     tau = np.array([0, encoding.top // 2, 0, 0, encoding.top + 1])
     cut = encoding.top // 3
     assert count_reached(*drawn.batch("labels", "s"), tau) == np.sum(s[valid] >= tau[labels[valid]])
-    found = flag_pixels(*drawn.batch("labels", "predicted", "s"), 5, cut)
+    found = flag_pixels(*drawn.batch("labels", "predicted", "s", "m"), encoding, 5, cut)
     same_flags(found, drawn, (valid & (labels != predicted) & (s <= cut))[np.newaxis])
 
 
@@ -64,8 +74,9 @@ def test_flags_of_many_tiles_equal_numpy(encoding: Encoding, size: int) -> None:
 def test_flags_of_the_confident_rule_equal_numpy(drawn: Evidence, data: st.DataObject) -> None:
     limits = limits_of(drawn, data)
     mask = np.full((1, *drawn.labels.shape), 7, np.uint8)
-    found = flag_pixels(*drawn.batch("labels", "predicted", "s"), drawn.classes, 0, (drawn.m[np.newaxis], limits), mask)
-    assert found[0] is mask
+    planes = drawn.batch("labels", "predicted", "s", "m")
+    found = flag_pixels(*planes, drawn.encoding, drawn.classes, 0, limits, mask)
+    assert found.mask is mask
     other = (drawn.labels < drawn.classes) & (drawn.labels != drawn.predicted)
     confident = other & (drawn.m >= limits[drawn.predicted])
     same_flags(found, drawn, confident)

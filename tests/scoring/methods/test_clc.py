@@ -22,8 +22,8 @@ def test_score_equals_hand_calculation(rule: FlaggingRule) -> None:
     assert scores(CLC(), BY_HAND, rule=rule) == [2 / 4]
     (image,) = images_of(BY_HAND, rule=rule)
     assert image is not None
-    assert image.issue_mask[0].tolist() == [[0, 1, 0, 1, 0]]
-    assert image.flagged_pairs[0].tolist() == [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
+    assert image.flagged.mask[0].tolist() == [[0, 1, 0, 1, 0]]
+    assert image.flagged.pixels[0].tolist() == [[0, 1, 0], [0, 0, 0], [0, 1, 0]]
     assert image.encoding.value(image.threshold_codes.cut) == 0.125
 
 
@@ -57,4 +57,4 @@ def test_any_data_equal_the_reference(rule: FlaggingRule, data: drawn.Data, evid
     same_as_the_reference(CLC(), data, rule=rule, evidence=evidence)
     expected = reference.audit(*data[:2], ignore=data.ignore, clc_rule=rule, evidence_dtype=evidence).issue_mask
     for image, mask in zip(images_of(data, rule=rule, evidence=evidence), expected, strict=True):
-        np.testing.assert_array_equal(np.zeros(mask.shape) if image is None else image.issue_mask[0], mask)
+        np.testing.assert_array_equal(np.zeros(mask.shape) if image is None else image.flagged.mask[0], mask)

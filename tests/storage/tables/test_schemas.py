@@ -16,6 +16,8 @@ from masksift.storage.tables.schemas import (
     images_schema,
     ranking_schema,
     regions_schema,
+    scored_images_schema,
+    scored_regions_schema,
     truth_schema,
     unranked_regions_schema,
 )
@@ -35,6 +37,7 @@ def test_every_table_has_the_documented_schema() -> None:
         "class_id": "int32",
         "class_name": "string",
         "pixels": "int64",
+        "predicted_pixels": "int64",
         "sum": "double",
         "confident_threshold": "double?",
         "decision_threshold": "double?",
@@ -51,6 +54,7 @@ def test_every_table_has_the_documented_schema() -> None:
         "suggested_name": "string",
         "pixels": "int64",
         "images": "int64",
+        "evidence": "double",
     }
     assert columns(CLASS_QUALITY) == {
         "class_id": "int32",
@@ -64,6 +68,7 @@ def test_every_table_has_the_documented_schema() -> None:
         "region_x0": "int32?",
         "region_y1": "int32?",
         "region_x1": "int32?",
+        "region_priority": "double?",
         "region_evidence": "double?",
     }
     assert columns(images_schema(["ccp", "clc"])) == {
@@ -116,14 +121,24 @@ def test_every_table_has_the_documented_schema() -> None:
         "x1": "int32",
         "centroid_y": "double",
         "centroid_x": "double",
+        "priority": "double",
+        "class_priority": "double",
         "evidence": "double",
+        "usual_evidence": "double",
         "mean_self_confidence": "double?",
         "mean_predicted_confidence": "double",
+        "given_z": "double?",
+        "suggested_z": "double",
+        "given_pixels": "int64?",
+        "suggested_pixels": "int64",
         "height": "int32",
         "width": "int32",
         "rle": "list<item: int32>",
     }
     assert unranked_regions_schema(["site"]).names == regions_schema(["site"]).names[1:]
+    before = {*unranked_regions_schema(["site"]).names} - {"usual_evidence"} | {"pair_evidence"}
+    assert {*scored_regions_schema(["site"]).names} == before
+    assert scored_images_schema(["ccp"]).names == images_schema(["ccp"]).names[:-6]
     assert columns(truth_schema(["site"])) == {
         "image_id": "string",
         "source": "string",

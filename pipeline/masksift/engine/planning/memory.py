@@ -20,12 +20,13 @@ from masksift.engine.planning.layout import (
     score_input_bytes,
     writes_score_inputs,
 )
-from masksift.engine.planning.requests import IMAGE_PART_ROWS, RANKING_PART_ROWS
+from masksift.engine.planning.requests import IMAGE_PART_ROWS, PACKED_REGION_ROWS, RANKING_PART_ROWS
 from masksift.scoring.image import image_groups
 from masksift.scoring.kernels import regions as region_kernels
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.decode import source_rows_at_most
 from masksift.scoring.kernels.ensemble import STRIP_PIXELS
+from masksift.scoring.region_priority import max_image_regions
 
 BASE_MEMORY_BYTES = 330 * MIB
 """Memory of a worker that has imported everything and compiled its kernels, before its first block (measured, rounded
@@ -35,8 +36,11 @@ ALLOCATOR_OVERHEAD = 1.1
 """Memory that an allocator holds per byte in use (measured: see `make bench`)."""
 
 REGION_BYTES = 600
-"""Memory of a listed region while it becomes a row of a table: a hundred bytes, an object for its run-length code, some
-twenty numbers, and a quarter of the list that is held until it is pruned; the code of a torn region is longer."""
+"""Memory of a listed region while it becomes a row of a table: as arrays, with its run-length code, and as a row; the
+code of a torn region is longer."""
+
+PACKED_REGION_BYTES = 150
+"""Bytes of a packed row of a region (measured: 114 with CamVid)."""
 
 TABLE_ROW_BYTES = 1200
 """Memory of a row of an image while it is collected or ranked: as read, joined, sorted and encoded (measured: 900, with
@@ -161,16 +165,33 @@ def _scoring_memory(source: SourceSpec, layout: Layout, settings: Settings) -> i
     # hold less: two rows of components.
     pixels = _group_images(source, layout) * source.pixels
     found = min(pixels, max(region_kernels.CAPACITY, source.width)) * (96 + 24) + _group_memory(source, layout)
-    listed = min(settings.max_regions, layout.block_images * source.pixels // settings.min_area) * REGION_BYTES
-    return found + listed
+    return found + _unpacked_regions(source, layout, settings) + _packed_regions(source, layout, settings)
 
 
-def rank_memory(sources: Sequence[SourceSpec], settings: Settings) -> int:
+def _image_regions(source: SourceSpec, settings: Settings) -> int:
+    """Return the largest number of regions that are kept of an image."""
+    return min(int(max_image_regions(source.pixels)), source.pixels // settings.min_area)
+
+
+def _unpacked_regions(source: SourceSpec, layout: Layout, settings: Settings) -> int:
+    """Return the bytes of a table of regions of scored images."""
+    together = _group_images(source, layout) * _image_regions(source, settings)
+    return min(layout.block_images * _image_regions(source, settings), PACKED_REGION_ROWS + together) * REGION_BYTES
+
+
+def _packed_regions(source: SourceSpec, layout: Layout, settings: Settings) -> int:
+    """Return the bytes of the regions of a block, packed and joined."""
+    return 2 * layout.block_images * _image_regions(source, settings) * PACKED_REGION_BYTES
+
+
+def rank_memory(pairs: Sequence[tuple[SourceSpec, Layout]], settings: Settings) -> int:
     """Return the memory of a worker that collects the rows of a part or ranks a range, in bytes above the base."""
-    images = sum(source.images for source in sources)
-    regions = sum(source.images * source.pixels for source in sources) // settings.min_area
+    images = sum(source.images for source, _ in pairs)
+    regions = sum(source.images * source.pixels for source, _ in pairs) // settings.min_area
     listed = 2 * 5 * min(settings.max_regions, regions) // 4 * REGION_BYTES  # in order of the blocks, and sorted
-    collected = min(images, IMAGE_PART_ROWS) * TABLE_ROW_BYTES + listed
+    # one table of a block's regions, and 16 blocks that are read ahead, which rarely have a quarter of what is possible
+    scored = max(_unpacked_regions(*pair, settings) + 2 * _packed_regions(*pair, settings) for pair in pairs)
+    collected = min(images, IMAGE_PART_ROWS) * TABLE_ROW_BYTES + listed + scored
     return round(ALLOCATOR_OVERHEAD * max(collected, min(images, RANKING_PART_ROWS) * TABLE_ROW_BYTES))
 
 

@@ -119,7 +119,7 @@ class Plan:
             stage, alternative = {
                 self.memory_report: ("report", "or --report.top 0"),
                 self.memory_rank: ("ranking", "or a smaller --regions.top"),
-                self.memory_score: ("scoring", "or a smaller --regions.top"),
+                self.memory_score: ("scoring", "or a larger --regions.min_area"),
                 self.memory_condense: ("condensing", "or smaller prediction chunks"),
             }[self.memory]
             needed = format_bytes(self.memory)
@@ -202,7 +202,7 @@ def make_plan(
         + max((condense_memory(source, layout, settings) for source, layout in condensed), default=0),
         memory_score=BASE_MEMORY_BYTES
         + max(score_memory(*pair, settings, reused=known) for pair, known in zip(pairs, is_reused, strict=True)),
-        memory_rank=BASE_MEMORY_BYTES + rank_memory(sources, settings),
+        memory_rank=BASE_MEMORY_BYTES + rank_memory(pairs, settings),
         memory_report=BASE_MEMORY_BYTES + round(ALLOCATOR_OVERHEAD * (report.memory + drawn_inputs)),
         seconds=estimate_seconds(images + report.images, pixels + report.images * pixels // images, bytes_to_read)
         + (reads + writes) * _SECONDS_PER_REMOTE_REQUEST * settings.remote,

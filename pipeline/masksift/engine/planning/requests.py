@@ -28,6 +28,8 @@ IMAGE_PART_ROWS = 1 << 16
 """Images of a part of the table of images: 1,526 parts for a hundred million images."""
 PLACE_RANGE_VALUES = 1 << 19
 """Distinct values of a score, about, whose places one task finds: it needs some 100 bytes for each."""
+PACKED_REGION_ROWS = 1 << 14
+"""Regions that a block packs together, or more if the images that it scores together have more."""
 REGION_PART_ROWS = 1 << 15
 """Rows of a part of the table of regions: a run-length code has some hundred bytes, sometimes many thousand."""
 

@@ -15,7 +15,8 @@ class ExportConfig(ConfigSection):
 
     run: str = Field(min_length=1, description="URL of a completed run")
     out: str = Field(min_length=1, description="URL of a new or empty directory")
-    top: int = Field(1000, ge=1, description="number of regions, those with most evidence")
+    top: int = Field(1000, ge=1, description="number of regions, the first by rank")
+    per_image: int | None = Field(None, ge=1, description="largest number of regions of an image; default: all")
     min_area: int = Field(1, ge=1, description="smallest area of a region, pixels")
     min_evidence: float = Field(0.0, ge=0, description="smallest evidence of a region")
     verdicts: str | None = Field(

@@ -15,7 +15,16 @@ from masksift.review.export.run_length import row_run_lengths
 from masksift.review.export.selection import ExportImage, ExportRegion
 from masksift.review.rendering.palette import hex_colors
 
-ATTRIBUTES = ("given", "suggested", "evidence", "reason", "rank", "mean_self_confidence", "mean_predicted_confidence")
+ATTRIBUTES = (
+    "given",
+    "suggested",
+    "priority",
+    "evidence",
+    "reason",
+    "rank",
+    "mean_self_confidence",
+    "mean_predicted_confidence",
+)
 """Exported as text: they describe a region and offer no choices."""
 
 

@@ -31,6 +31,7 @@ _REGION_FIELDS = {
     "confidence": "Float",
     "given": "String",
     "suggested": "String",
+    "priority": "Float",
     "evidence": "Float",
     "reason": "String",
     "rank": "Int",

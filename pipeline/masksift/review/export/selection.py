@@ -5,6 +5,7 @@ Memory grows with the exported regions: some hundred bytes each, and four bytes 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ _COLUMNS = (
     "x0",
     "y1",
     "x1",
+    "priority",
     "evidence",
     "mean_self_confidence",
     "mean_predicted_confidence",
@@ -53,6 +55,7 @@ class ExportRegion:
     suggested: int
     area: int
     box: tuple[int, int, int, int]
+    priority: float
     evidence: float
     mean_self_confidence: float | None
     mean_predicted_confidence: float
@@ -63,6 +66,7 @@ class ExportRegion:
         return {
             "given": None if self.given is None else classes[self.given],
             "suggested": classes[self.suggested],
+            "priority": self.priority,
             "evidence": self.evidence,
             "reason": self.kind,
             "rank": self.rank,
@@ -130,19 +134,25 @@ def _iter_rows(
     files = [f"regions/{name}" for name in directory.names("regions") if name.endswith(".parquet")]
     if not files:
         raise DataError(f"{directory.url} has no regions/part-*.parquet", "Run `masksift score RUN --out URL`")
-    remaining = config.top
+    remaining, exported = config.top, Counter[ImageKey]()
     for table in iter_tables(directory, files, [*_COLUMNS, "rle"], at_once=1):
         columns = {name: table[name].to_pylist() for name in _COLUMNS}
         for number, run_lengths in enumerate(integer_lists(table["rle"])):
             row = {name: values[number] for name, values in columns.items()}
-            if row["evidence"] < config.min_evidence or not remaining:  # rows are sorted by evidence
+            if not remaining:
                 return
-            if row["area"] >= config.min_area and _is_exported(row, config, decisions):
+            image = row["source"], row["index"]
+            if config.per_image is not None and exported[image] == config.per_image:
+                continue
+            if _is_exported(row, config, decisions):
                 remaining -= 1
+                exported[image] += 1
                 yield row, run_lengths.copy()  # a view would keep the table in memory
 
 
 def _is_exported(row: Mapping[str, Any], config: ExportConfig, decisions: ReviewDecisions | None) -> bool:
+    if row["area"] < config.min_area or row["evidence"] < config.min_evidence:
+        return False
     if decisions is None:
         return True
     decision = decisions.for_region((row["source"], row["index"]), row["rank"])

@@ -33,14 +33,13 @@ class TopConfig(ConfigSection):
 
     run: str = Field(min_length=1, description="URL of a completed run")
     top: int = Field(20, ge=1, description="number of images or regions")
-    regions: bool = Field(False, description="list the regions with most evidence instead of images")
+    regions: bool = Field(False, description="list the first regions by rank instead of images")
+    per_image: int = Field(5, ge=1, description="largest number of regions of an image in the list")
     by: str | None = Field(None, description="score to order images by; default: the score that the run ranks by")
     storage: StorageSection = StorageSection()
 
     @model_validator(mode="after")
     def _check(self) -> TopConfig:
         if self.regions and self.by is not None:
-            raise UsageError(
-                f"by is {self.by!r}, but regions are always ordered by evidence", "Omit --by, or omit --regions"
-            )
+            raise UsageError(f"by is {self.by!r}, but regions are listed by their rank", "Omit --by, or omit --regions")
         return self

@@ -70,7 +70,7 @@ def find_rank(run: CompletedRun, row: dict[str, Any]) -> int | None:
 
 
 def read_regions(run: CompletedRun, row: dict[str, Any], top: int) -> tuple[list[dict[str, Any]], int]:
-    """Read the ``top`` regions of an image with most evidence; also returns the number of its listed regions."""
+    """Read the first ``top`` regions of an image by rank; also returns the number of its listed regions."""
     regions: list[dict[str, Any]] = []
     total = 0
     for table in filter_rows(run.region_tables(), {"source": row["source"], "index": row["index"]}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from masksift.core.errors import UsageError
-from masksift.core.text import closest_match, escape_unprintable
+from masksift.core.text import closest_match, escape_unprintable, pluralize
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.class_agreement import class_below_usual
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_location
 from masksift.storage.tables.lookup import lowest_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
-from masksift.storage.tables.schemas import images_schema
+from masksift.storage.tables.schemas import REGION_ORDERS, images_schema
 
-_LOOKUP_IMAGES = 1000
-"""Images whose rows are looked up at a time."""
+_ROWS_AT_ONCE = 1000
+"""Rows of images that are looked up, and of regions that are converted, at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class TopTable:
         rows: All columns of the result tables except masks, worst first.
         columns: Cells of the text table by title.
         right: Titles of the right-aligned columns.
+        note: Last line of the text table.
     """
 
     rows: Sequence[Mapping[str, Any]]
     columns: Mapping[str, Sequence[str]]
     right: frozenset[str]
+    note: str = ""
 
     def lines(self) -> Iterator[str]:
         """Yield each row as one line of ASCII JSON."""
@@ -52,13 +55,18 @@ class TopTable:
         columns = {title: [title, *cells] for title, cells in self.columns.items()}
         widths = {title: max(map(cell_len, cells)) for title, cells in columns.items()}
         if width is not None and sum(widths.values()) + 2 * (len(widths) - 1) > width:
-            return self._wrapped_text(width)
+            return "\n".join([self._wrapped_text(width), *self._notes])
         padded = []
         for title, cells in columns.items():
             spaces = [" " * (widths[title] - cell_len(cell)) for cell in cells]
             pairs = zip(spaces, cells, strict=True) if title in self.right else zip(cells, spaces, strict=True)
             padded.append([first + second for first, second in pairs])
-        return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+        lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+        return "\n".join([*lines, *self._notes])
+
+    @property
+    def _notes(self) -> list[str]:
+        return [self.note] if self.note else []
 
     def _wrapped_text(self, width: int) -> str:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -75,7 +83,7 @@ class TopTable:
 def top(config: TopConfig) -> TopTable:
     """List the worst images or regions; raises UsageError if there is no such run or score."""
     run = open_completed_run(config.run, config.storage)
-    return _top_regions(run, config.top) if config.regions else _top_images(run, config)
+    return _top_regions(run, config) if config.regions else _top_images(run, config)
 
 
 def _top_images(run: CompletedRun, config: TopConfig) -> TopTable:
@@ -120,8 +128,8 @@ def _first_of_ranking(run: CompletedRun, top: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in run.ranking_part_names:
         table = read_table(run.directory, name, ["source", "index"]).slice(0, top - len(rows))
-        for first in range(0, len(table), _LOOKUP_IMAGES):
-            keys = [(row["source"], row["index"]) for row in table.slice(first, _LOOKUP_IMAGES).to_pylist()]
+        for first in range(0, len(table), _ROWS_AT_ONCE):
+            keys = [(row["source"], row["index"]) for row in table.slice(first, _ROWS_AT_ONCE).to_pylist()]
             rows += run.image_rows(keys)
         if len(rows) >= top:
             break
@@ -136,22 +144,36 @@ def _lowest_scores(run: CompletedRun, by: str, top: int) -> list[dict[str, Any]]
     return rows
 
 
-def _top_regions(run: CompletedRun, top: int) -> TopTable:
-    rows: list[dict[str, Any]] = []
-    for table in run.region_tables():
-        rows += table.drop_columns("rle").slice(0, top - len(rows)).to_pylist()
-        if len(rows) >= top:
+def _top_regions(run: CompletedRun, config: TopConfig) -> TopTable:
+    by = REGION_ORDERS[run.record["configuration"]["regions"]["rank_by"]]
+    rows, of_image, left_out = list[dict[str, Any]](), Counter[tuple[str, int]](), 0
+    for row in _iter_regions(run):
+        if len(rows) == config.top:
             break
+        image = row["source"], row["index"]
+        of_image[image] += 1
+        if of_image[image] <= config.per_image:
+            rows.append(row)
+        else:
+            left_out += 1
     columns = {
         "rank": [f"{row['rank']:,}" for row in rows],
         "image": [escape_unprintable(row["image_id"]) for row in rows],
-        "evidence": [f"{row['evidence']:,.1f}" for row in rows],
+        **{name.replace("_", " "): [f"{row[name]:,.1f}" for row in rows] for name in dict.fromkeys((by, "evidence"))},
         "given -> suggested": [_class_pair(row["given_name"] or "no label", row["suggested_name"]) for row in rows],
         "px": [f"{row['area']:,}" for row in rows],
         "rows": [f"{row['y0']}:{row['y1']}" for row in rows],
         "columns": [f"{row['x0']}:{row['x1']}" for row in rows],
     }
-    return TopTable(rows, columns | _location_column(run, rows), frozenset({"rank", "evidence", "px"}))
+    right = frozenset({"rank", by.replace("_", " "), "evidence", "px"})
+    note = f"and {pluralize(left_out, 'region')} of these images: see --per-image" if left_out else ""
+    return TopTable(rows, columns | _location_column(run, rows), right, note)
+
+
+def _iter_regions(run: CompletedRun) -> Iterator[dict[str, Any]]:
+    for table in run.region_tables():
+        for first in range(0, len(table), _ROWS_AT_ONCE):
+            yield from table.drop_columns("rle").slice(first, _ROWS_AT_ONCE).to_pylist()
 
 
 def _class_pair(given: str | None, suggested: str | None) -> str:

@@ -127,7 +127,7 @@ def region_text(region: Mapping[str, Any]) -> str:
 
 def more_regions_text(regions: int) -> str:
     """Describe the number of regions that are not outlined; empty for zero."""
-    return f"and {regions:,} {'regions' if regions > 1 else 'region'} with less evidence" if regions > 0 else ""
+    return f"and {regions:,} {'regions' if regions > 1 else 'region'} of lower rank" if regions > 0 else ""
 
 
 def image_title(row: Mapping[str, Any], by: str, rank: int | None, ranked: int) -> list[str]:

@@ -21,6 +21,7 @@ COLUMNS = (
     "y1",
     "x1",
     "area",
+    "priority",
     "evidence",
     "mean_self_confidence",
     "mean_predicted_confidence",
@@ -31,7 +32,7 @@ _DECIMALS = 4
 
 @dataclass
 class ImageRegions:
-    """`COLUMNS` of the regions of one image, sorted by decreasing evidence, and their number in the region table."""
+    """`COLUMNS` of the regions of one image, in its order, and their number in the region table."""
 
     regions: list[list[Any]] = field(default_factory=list)
     listed: int = 0

@@ -6,13 +6,32 @@ The second visits the few pixels whose classes differ.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels._jit import inner, kernel
+from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.kernels.pixel_statistics import sum_mode, to_fixed
 
 _TILE_PIXELS = 1 << 14
 """Small enough that the planes of a tile stay in the cache between the loops."""
+
+
+@dataclass(frozen=True)
+class FlaggedPixels:
+    """Flagged pixels of n images.
+
+    Attributes:
+        mask: 1 where the label is flagged, else 0: (n, H, W) uint8.
+        pixels: Flagged pixels by given and predicted class, (n, K, K) int64.
+        evidence: Their sums of m - s in units of ``Encoding.unit``, (n, K, K) int64.
+    """
+
+    mask: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
+    evidence: NDArray[np.int64]
 
 
 @inner
@@ -24,8 +43,8 @@ def _compare(labels, predicted, classes, mask):
 
 
 @inner
-def _keep_flagged(labels, predicted, self_codes, confident_codes, cut, limits, flagged, mask):
-    """Keep the flagged ones of the masked pixels, and count them in ``flagged`` (K, K).
+def _keep_flagged(labels, predicted, self_codes, confident_codes, cut, limits, mode, flagged, evidence, mask):
+    """Keep the flagged ones of the masked pixels, count them in ``flagged`` (K, K), and sum their m - s there.
 
     The rule is the predicted confidence with ``limits`` (K,), else ``cut``. Masked pixels are few: most steps have
     none.
@@ -46,19 +65,21 @@ def _keep_flagged(labels, predicted, self_codes, confident_codes, cut, limits, f
                 is_flagged = np.int64(confident_codes[j]) >= limits[winner]
             else:
                 is_flagged = np.int64(self_codes[j]) <= cut
-            flagged[given, winner] += is_flagged
             mask[j] = is_flagged
+            if is_flagged:
+                flagged[given, winner] += 1
+                evidence[given, winner] += to_fixed(confident_codes[j], mode) - to_fixed(self_codes[j], mode)
 
 
 @kernel
-def _flag(labels, predicted, self_codes, confident_codes, cut, limits, flagged, mask):
+def _flag(labels, predicted, self_codes, confident_codes, cut, limits, mode, flagged, evidence, mask):
     for i in range(len(labels)):
         for first in range(0, labels.shape[1], _TILE_PIXELS):
             last = min(labels.shape[1], first + _TILE_PIXELS)
             given, winner, marks = labels[i, first:last], predicted[i, first:last], mask[i, first:last]
             _compare(given, winner, flagged.shape[1], marks)
-            best = confident_codes[i, first:last]
-            _keep_flagged(given, winner, self_codes[i, first:last], best, cut, limits, flagged[i], marks)
+            own, best = self_codes[i, first:last], confident_codes[i, first:last]
+            _keep_flagged(given, winner, own, best, cut, limits, mode, flagged[i], evidence[i], marks)
 
 
 def _flat(planes: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
@@ -69,33 +90,35 @@ def flag_pixels(
     labels: NDArray[np.unsignedinteger],
     predicted_class: NDArray[np.unsignedinteger],
     self_confidence: NDArray[np.unsignedinteger],
+    predicted_confidence: NDArray[np.unsignedinteger],
+    encoding: Encoding,
     classes: int,
     cut: int,
-    confidence: tuple[NDArray[np.unsignedinteger], NDArray[np.int64]] | None = None,
+    limits: NDArray[np.int64] | None = None,
     mask: NDArray[np.uint8] | None = None,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+) -> FlaggedPixels:
     """Flag valid pixels of n images whose predicted class differs from the label.
 
     Args:
         labels: Class planes (n, H, W); ignored pixels hold the dtype's maximum.
         predicted_class: Predicted classes (n, H, W).
         self_confidence: Codes (n, H, W).
+        predicted_confidence: Codes (n, H, W).
+        encoding: Encoding of the codes.
         classes: Number of classes, K.
         cut: Largest self-confidence of a flagged pixel.
-        confidence: Codes of predicted confidence (n, H, W) and the smallest flagged code of each predicted class (K,),
-            which replace ``cut``.
+        limits: Smallest flagged code of predicted confidence of each predicted class (K,), which replaces ``cut``.
         mask: Output array (n, H, W) of the flags, C-contiguous.
 
     Returns:
-        The flags (n, H, W), 0 or 1, and the flagged pixels by given and predicted class, (n, K, K).
+        The flagged pixels.
     """
-    given, winner, own = map(_flat, (labels, predicted_class, self_confidence))
-    no_limits = np.empty(0, np.int64)
-    best, limits = (own[:, :0], no_limits) if confidence is None else (_flat(confidence[0]), confidence[1])
-    flagged = np.zeros((len(given), classes, classes), np.int64)
+    given, winner, own, best = map(_flat, (labels, predicted_class, self_confidence, predicted_confidence))
+    limits = np.empty(0, np.int64) if limits is None else limits
+    flagged, evidence = np.zeros((2, len(given), classes, classes), np.int64)
     mask = np.empty(labels.shape, np.uint8) if mask is None else mask
-    _flag(given, winner, own, best, cut, limits, flagged, mask.reshape(given.shape))
-    return mask, flagged
+    _flag(given, winner, own, best, cut, limits, sum_mode(encoding), flagged, evidence, mask.reshape(given.shape))
+    return FlaggedPixels(mask, flagged, evidence)
 
 
 @kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal, Protocol, cast
 
@@ -11,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.scoring.kernels.encoding import Encoding
-from masksift.scoring.kernels.flags import count_reached, flag_pixels
+from masksift.scoring.kernels.flags import FlaggedPixels, count_reached, flag_pixels
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
 from masksift.scoring.kernels.pixel_statistics import ClassCounts, CodeCounts, PixelStatistics, count_pixels
 from masksift.scoring.statistics.agreement import agreement_log_odds
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 
 FlaggingRule = Literal["rank", "confident"]
+
+EVIDENCE_UNIT = Fraction(1, 1 << 16)
+"""Step of evidence that is summed over images: integers are the same in any order, and for any precision."""
 
 IgnoredSums = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Confidence sums (n, K) over ignored and over all pixels (`confidence_by_class`)."""
@@ -186,28 +190,26 @@ class ScoringInput(ImageEvidence):
         return count_reached(self.labels, self.self_confidence_codes, limits)
 
     @cached_property
-    def _flags(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def flagged(self) -> FlaggedPixels:
+        """Pixels that confident learning flags."""
         limits = self.threshold_codes
-        confidence = (self.predicted_confidence_codes, limits.confident) if self.rule == "confident" else None
         return flag_pixels(
             self.labels,
             self.predicted_class,
             self.self_confidence_codes,
+            self.predicted_confidence_codes,
+            self.encoding,
             self.classes,
             limits.cut,
-            confidence,
+            limits.confident if self.rule == "confident" else None,
             self.mask,
         )
 
-    @property
-    def issue_mask(self) -> NDArray[np.uint8]:
-        """Masks (n, H, W) uint8, 1 where confident learning flags the label."""
-        return self._flags[0]
-
-    @property
-    def flagged_pairs(self) -> NDArray[np.int64]:
-        """Flagged pixels by given and predicted class, (n, K, K) int64."""
-        return self._flags[1]
+    @cached_property
+    def flagged_evidence(self) -> NDArray[np.int64]:
+        """Sums of m - s over the flagged pixels by given and predicted class, in steps of 2^-16: (n, K, K) int64."""
+        steps = self.flagged.evidence * float(self.encoding.unit / EVIDENCE_UNIT)
+        return np.asarray(np.rint(steps).astype(np.int64))
 
 
 class Method(Protocol):

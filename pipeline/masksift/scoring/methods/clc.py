@@ -23,4 +23,4 @@ class CLC:
 
     def scores(self, images: ScoringInput) -> NDArray[np.float64]:
         """Return the scores (n,) of images."""
-        return 1 - images.share(images.flagged_pairs.sum(axis=(1, 2)))
+        return 1 - images.share(images.flagged.pixels.sum(axis=(1, 2)))

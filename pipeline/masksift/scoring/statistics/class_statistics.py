@@ -132,6 +132,12 @@ class ClassStatistics:
         return totals
 
     @property
+    def predicted_pixels(self) -> NDArray[np.int64]:
+        """Valid pixels predicted k: (K,) int64."""
+        totals: NDArray[np.int64] = self.joint.sum(axis=0)
+        return totals
+
+    @property
     def totals(self) -> list[Fraction]:
         """Exact sum of self-confidence over the pixels labeled k, S_k, for each class."""
         return [total * self.encoding.unit for total in self.sums]
@@ -179,6 +185,11 @@ class Statistics:
     def pixels(self) -> NDArray[np.int64]:
         """Valid pixels labeled k, n_k: (K,) int64."""
         return _total([state.pixels for state in self.states])
+
+    @property
+    def predicted_pixels(self) -> NDArray[np.int64]:
+        """Valid pixels predicted k: (K,) int64."""
+        return _total([state.predicted_pixels for state in self.states])
 
     @property
     def totals(self) -> list[Fraction]:

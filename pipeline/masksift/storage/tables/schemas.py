@@ -37,6 +37,7 @@ THRESHOLDS = pa.schema(
         pa.field("class_id", pa.int32(), nullable=False),
         pa.field("class_name", pa.string(), nullable=False),
         pa.field("pixels", pa.int64(), nullable=False),  # n_k: valid pixels with this label
+        pa.field("predicted_pixels", pa.int64(), nullable=False),  # valid pixels predicted as this class
         pa.field("sum", pa.float64(), nullable=False),  # S_k: sum of their self-confidence
         pa.field("confident_threshold", pa.float64()),  # t_k; null if no pixel has this label
         pa.field("decision_threshold", pa.float64()),  # tau_k of tccp; null likewise
@@ -54,6 +55,7 @@ CLASS_PAIRS = pa.schema(
         pa.field("suggested_name", pa.string(), nullable=False),
         pa.field("pixels", pa.int64(), nullable=False),  # flagged pixels, most first
         pa.field("images", pa.int64(), nullable=False),  # images that hold any of them
+        pa.field("evidence", pa.float64(), nullable=False),  # sum of m - s over them
     ]
 )
 
@@ -118,13 +120,18 @@ WORST_CLASS = pa.schema(
 
 WORST_REGION = pa.schema(
     [
-        pa.field("region_y0", pa.int32()),  # box of the region with the most evidence; null without regions
+        pa.field("region_y0", pa.int32()),  # box of the first region by `regions.rank_by`; null without regions
         pa.field("region_x0", pa.int32()),
         pa.field("region_y1", pa.int32()),
         pa.field("region_x1", pa.int32()),
+        pa.field("region_priority", pa.float64()),
         pa.field("region_evidence", pa.float64()),
     ]
 )
+
+
+REGION_ORDERS = {"priority": "priority", "class": "class_priority", "evidence": "evidence"}
+"""Columns of the regions table by which regions can be ranked, highest first, by the value of `regions.rank_by`."""
 
 
 def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
@@ -160,7 +167,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
 
 
 def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the regions table: one row per region, most evidence first."""
+    """Return the schema of the regions table: one row per region, the first to review on top."""
     return pa.schema(
         [
             pa.field("rank", pa.int64(), nullable=False),
@@ -180,9 +187,17 @@ def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
             pa.field("x1", pa.int32(), nullable=False),
             pa.field("centroid_y", pa.float64(), nullable=False),
             pa.field("centroid_x", pa.float64(), nullable=False),
+            pa.field("priority", pa.float64(), nullable=False),  # evidence against the usual one of the class pair
+            pa.field("class_priority", pa.float64(), nullable=False),  # priority times 1 + hypot(given_z, suggested_z)
             pa.field("evidence", pa.float64(), nullable=False),  # sum of m - s; for an omission, of m - r
+            pa.field("usual_evidence", pa.float64(), nullable=False),  # of the class pair, by the other images
             pa.field("mean_self_confidence", pa.float64()),  # null for an omission
             pa.field("mean_predicted_confidence", pa.float64(), nullable=False),
+            # how far the agreement of these classes in the image is below the usual one, in spreads
+            pa.field("given_z", pa.float64()),  # null for an omission
+            pa.field("suggested_z", pa.float64(), nullable=False),
+            pa.field("given_pixels", pa.int64()),  # valid pixels of the image with this label; null for an omission
+            pa.field("suggested_pixels", pa.int64(), nullable=False),  # valid pixels of the image predicted so
             pa.field("height", pa.int32(), nullable=False),  # of the image, for rle
             pa.field("width", pa.int32(), nullable=False),
             pa.field("rle", pa.list_(pa.int32()), nullable=False),  # COCO counts, uncompressed
@@ -193,6 +208,20 @@ def regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
 def unranked_regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of regions before they are ranked."""
     return regions_schema(columns).remove(0)
+
+
+def scored_regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
+    """Return the schema of regions before they are compared with the whole data set.
+
+    Priorities are those that the regions would have if their class pair occurred nowhere else.
+    """
+    fields = [field for field in unranked_regions_schema(columns) if field.name != "usual_evidence"]
+    return pa.schema([*fields, pa.field("pair_evidence", pa.float64(), nullable=False)])  # of the pair in the image
+
+
+def scored_images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
+    """Return the schema of images before their regions are compared with the whole data set."""
+    return pa.schema([field for field in images_schema(methods, columns) if field.name not in WORST_REGION.names])
 
 
 def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:

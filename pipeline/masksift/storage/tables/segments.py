@@ -21,13 +21,11 @@ def pack_table(table: pa.Table) -> bytes:
     return data
 
 
-def unpack_tables(data: bytes) -> list[pa.Table]:
-    """Return the tables of consecutive Arrow streams."""
-    reader, tables = pa.BufferReader(data), []
-    options = pa.ipc.IpcReadOptions(use_threads=False)
+def iter_packed_tables(data: bytes) -> Iterator[pa.Table]:
+    """Yield the tables of consecutive Arrow streams."""
+    reader, options = pa.BufferReader(data), pa.ipc.IpcReadOptions(use_threads=False)
     while reader.tell() < len(data):
-        tables.append(pa.ipc.open_stream(reader, options=options).read_all())
-    return tables
+        yield pa.ipc.open_stream(reader, options=options).read_all()
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
@@ -50,4 +48,4 @@ def read_segments(
 ) -> Iterator[pa.Table]:
     """Yield the tables in a byte range of each object, in order; empty ranges are not read."""
     for data in read_ranges(directory, names, ranges):
-        yield from unpack_tables(data)
+        yield from iter_packed_tables(data)

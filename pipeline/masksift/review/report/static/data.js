@@ -115,7 +115,7 @@
       return row;
     },
 
-    // The regions of one row, sorted by decreasing evidence.
+    // The regions of one row, in the order of the region table.
     async regionsOf(row) {
       if (row.regions === 0) return [];
       const file = data.fileOf(row.number);
@@ -125,9 +125,9 @@
       if (regionFiles.size > CACHED_REGION_FILES) regionFiles.delete(regionFiles.keys().next().value);
       return regions[row.number % run.regions_per_file].map(region);
     },
-    // The largest evidence of each row, NaN without regions. Reads every file and caches none.
-    async evidences(onProgress) {
-      const evidence = new Float64Array(run.rows).fill(NaN);
+    // The rank of the first region of each row, NaN without regions. Reads every file and caches none.
+    async firstRegions(onProgress) {
+      const ranks = new Float64Array(run.rows).fill(NaN);
       for (let file = 0; file * run.regions_per_file < run.rows; file++) {
         const first = file * run.regions_per_file;
         const last = Math.min(run.rows, first + run.regions_per_file);
@@ -136,10 +136,10 @@
         const rows = Array.from({ length: last - first }, (_, offset) => first + offset).filter(hasRegions);
         if (rows.length === 0) continue;
         const regions = regionFiles.get(file) ?? (await load(`data/regions-${fiveDigits(file)}.js`, `regions-${file}`));
-        for (const number of rows) evidence[number] = region(regions[number - first][0]).evidence;
+        for (const number of rows) ranks[number] = region(regions[number - first][0]).rank;
         onProgress(last);
       }
-      return evidence;
+      return ranks;
     },
     fileOf: (number) => Math.floor(number / run.regions_per_file),
     get cachedRegionFiles() {
@@ -175,7 +175,7 @@
   };
   masksift.data = data;
 
-  function region([rank, kind, given, suggested, y0, x0, y1, x1, area, evidence, self, predicted]) {
-    return { rank, kind, given, suggested, y0, x0, y1, x1, area, evidence, self, predicted };
+  function region([rank, kind, given, suggested, y0, x0, y1, x1, area, priority, evidence, self, predicted]) {
+    return { rank, kind, given, suggested, y0, x0, y1, x1, area, priority, evidence, self, predicted };
   }
 })();

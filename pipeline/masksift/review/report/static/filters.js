@@ -54,7 +54,7 @@
       option("rank", "rank"),
       ...run.methods.map((method) => option(method, `${method}, lowest first`)),
       option("flagged", "flagged pixels, most first"),
-      option("evidence", "evidence of the worst region, most first"),
+      option("region", "rank of the worst region"),
     );
     fields.sort = { select: order, current: () => state.values.sort };
     const clear = el("button", { type: "button", id: "clear", onclick: state.clear }, "Clear filters");

@@ -224,7 +224,8 @@
         el(
           "span",
           { class: "faint" },
-          `rank ${count(region.rank)}, evidence ${score(region.evidence, 1)}, ${confidence}`,
+          `rank ${count(region.rank)}, priority ${score(region.priority, 1)}, evidence ${score(region.evidence, 1)}, ` +
+            confidence,
         ),
         buttons.node,
       );

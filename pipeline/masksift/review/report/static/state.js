@@ -66,7 +66,7 @@
     };
     const choice = (name, allowed) => (allowed.includes(params.get(name)) ? params.get(name) : DEFAULTS[name]);
     parsed.page = number("page", 1, Infinity) ?? 1;
-    parsed.sort = choice("sort", ["rank", "flagged", "evidence", ...run.methods]);
+    parsed.sort = choice("sort", ["rank", "flagged", "region", ...run.methods]);
     parsed.given = params.get("given") === "none" ? "none" : number("given", 0, run.classes.length - 1);
     parsed.suggested = number("suggested", 0, run.classes.length - 1);
     parsed.source = number("source", 0, run.sources.length - 1);
@@ -123,11 +123,11 @@
     async make(onProgress) {
       if (!masksift.state.filtered() && values.sort === "rank") return null;
       await masksift.data.readAll(onProgress);
-      const evidence = values.sort === "evidence" ? await evidences(onProgress) : null;
+      const regions = values.sort === "region" ? await firstRegions(onProgress) : null;
       const matching = [];
       for (let number = 0; number < masksift.data.run.rows; number++) {
         const row = masksift.data.row(number);
-        if (matches(row)) matching.push([number, sortValue(row, evidence)]);
+        if (matches(row)) matching.push([number, sortValue(row, regions)]);
       }
       return matching.sort(([one, a], [other, b]) => a - b || one - other).map(([number]) => number);
     },
@@ -135,21 +135,21 @@
   masksift.list = list;
 
   // The sort key, ascending; rows without a value come last.
-  function sortValue(row, evidence) {
+  function sortValue(row, regions) {
     if (values.sort === "rank") return row.number;
     const value =
-      evidence !== null
-        ? -evidence[row.number]
+      regions !== null
+        ? regions[row.number]
         : values.sort === "flagged"
           ? -(row.flagged ?? NaN)
           : row.scores[values.sort];
     return Number.isNaN(value) ? Number.MAX_VALUE : value;
   }
 
-  let cachedEvidences = null;
-  async function evidences(onProgress) {
-    cachedEvidences ??= await masksift.data.evidences(onProgress);
-    return cachedEvidences;
+  let cachedRanks = null;
+  async function firstRegions(onProgress) {
+    cachedRanks ??= await masksift.data.firstRegions(onProgress);
+    return cachedRanks;
   }
 
   function matches(row) {
