@@ -28,9 +28,10 @@ from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_resul
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.methods import COMBINED, METHODS, score_names
+from masksift.scoring.region_priority import PairTotals
 from masksift.storage.manifest import pack
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.schemas import WORST_REGION, images_schema, unranked_regions_schema
+from masksift.storage.tables.schemas import scored_images_schema, scored_regions_schema
 from masksift.storage.tables.segments import pack_table
 
 SIZES = (1_000_000, 10_000_000)
@@ -56,22 +57,22 @@ def block_output(number: int) -> bytes:
     index = np.arange(number * count, (number + 1) * count)
     numbers = {"height": 1024, "width": 2048, "valid_pixels": 2_000_000, "flagged_pixels": 999}
     numbers |= {"worst_given": 1, "worst_suggested": 2, "worst_pixels": 99, "worst_class": 3}
-    schema = images_schema(list(METHODS))
+    schema = scored_images_schema(list(METHODS))
     columns: dict[str, Any] = {name: np.full(count, value) for name, value in numbers.items()}
     columns |= {name: rng.beta(8, 2, count) for name in (*METHODS, "worst_class_z")}
-    columns |= {name: rng.integers(0, 1024, count) for name in WORST_REGION.names}
     columns |= {"image_id": [f"street/{i:09d}" for i in index], "source": ["street"] * count, "index": index}
     columns |= {"status": ["scored"] * count, "reason": pa.nulls(count, pa.string())}
     images = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
-    schema = unranked_regions_schema()
+    schema = scored_regions_schema()
     place = np.repeat(index, REGIONS_PER_IMAGE)
     columns = {field.name: rng.integers(0, 1024, regions) for field in schema}
+    columns |= {name: rng.integers(0, CLASSES, regions) for name in ("given", "suggested")}
     columns |= {"image_id": [f"street/{i:09d}" for i in place], "source": ["street"] * regions, "index": place}
     columns |= {name: ["road"] * regions for name in ("kind", "given_name", "suggested_name")}
-    columns |= {"evidence": np.sort(rng.exponential(200, regions))[::-1]}
+    columns |= {name: rng.exponential(200, regions) for name in ("priority", "class_priority", "evidence")}
     columns |= {"rle": list(rng.integers(0, 2_000_000, (regions, 40), np.int32))}
     listed = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
-    pairs = PairCounts(*rng.integers(0, 9, (2, CLASSES, CLASSES)))
+    pairs = PairCounts(*rng.integers(0, 9, (3, CLASSES, CLASSES)))
     parts = {"images": pack_table(images), "regions": pack_table(listed), "pairs": pairs.pack()}
     return pack({**parts, "result": pack_result(TaskResult(number, count, 0, {}))})
 
@@ -121,9 +122,11 @@ def rank(out: Path, images: int) -> None:
     counts, executor, context = Counter[str](), TimedExecutor(), make_context(out)
     delay_requests(counts)
     parts = ImageParts(BlockSequence(((images, BLOCK_IMAGES),)), context.run.image_part_rows)
+    pixels = np.full(CLASSES, 1 << 40)
+    totals = PairTotals(np.full((CLASSES, CLASSES), 1e9), pixels, pixels)
     started = time.perf_counter()
     with ProgressReporter("quiet").stage("rank") as stage:
-        rank_on_workers(context, parts, executor, stage, lambda result: None)
+        rank_on_workers(context, totals, parts, executor, stage, lambda result: None)
     seconds = time.perf_counter() - started
     figures = {
         **executor.seconds,

@@ -1,8 +1,8 @@
-"""Draw the ten worst label regions of CamVid: `PYTHONPATH=tests python -m benchmarks.camvid_regions [FILE.png]`.
+"""Draw the worst label regions of CamVid: `PYTHONPATH=tests python -m benchmarks.camvid_regions FILE.png [ORDER] [N]`.
 
 Runs masksift on the original annotations of the sample next to the checkout, with the predictions that come with it,
-and draws the surroundings of the ten label regions with most evidence: image, given labels, prediction. Prints the rows
-of the table of regions.
+and draws the surroundings of the first N (10) label regions by ORDER (priority): image, given labels, prediction.
+Prints their rows of the table of regions.
 """
 
 from __future__ import annotations
@@ -29,28 +29,35 @@ from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
 
 CAMVID = Path(__file__).resolve().parents[3] / "shared" / "camvid" / "camvid.zarr"
-REGIONS = 10
 PANEL, GAP, LINE = 1.45, 0.06, 0.22
 """Inches: side of a panel, gap between panels, height of a text line."""
 MIN_PIXELS = 112
 """Least height and width of the shown area in pixels, for context."""
 
 
-def main(file: str = "camvid-regions.png") -> None:
+def main(file: str, order: str = "priority", count: str = "10") -> None:
     with tempfile.TemporaryDirectory(prefix="masksift-") as folder:
-        options = {"sources": [str(CAMVID)], "out": folder, "executor": {"kind": "serial"}}
+        options = {
+            "sources": [str(CAMVID)],
+            "out": folder,
+            "executor": {"kind": "serial"},
+            "regions": {"rank_by": order},
+        }
         run(build_run_config(options, {}), ProgressReporter("quiet"))
         completed = open_completed_run(folder, StorageSection())
         regions = list(
             islice(
                 (row for table in completed.region_tables() for row in table.to_pylist() if row["kind"] == LABEL),
-                REGIONS,
+                int(count),
             )
         )
         Path(file).write_bytes(_reduce_colors(figure_png(_figure(completed, regions))))
     for number, region in enumerate(regions, 1):
         box = f"rows {region['y0']}:{region['y1']}, columns {region['x0']}:{region['x1']}"
-        print(f"{number:>2}  {region['image_id']}  {region_text(region)}, evidence {region['evidence']:,.0f}, {box}")
+        print(
+            f"{number:>2}  {region['image_id']}  {region_text(region)}, priority {region['priority']:,.1f}, "
+            f"evidence {region['evidence']:,.0f}, {box}"
+        )
     print(f"{file}: {Path(file).stat().st_size:,} bytes")
 
 
