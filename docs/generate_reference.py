@@ -255,6 +255,11 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
         lambda: schemas.CLASS_PAIRS,
     ),
     "class_quality": ("`class_quality.parquet`", "One row per class.", lambda: schemas.CLASS_QUALITY),
+    "place_knots": (
+        "`place_knots.parquet`",
+        "Places in the two rankings that `combined` combines, for `--thresholds_from`. Missing without that score.",
+        lambda: schemas.PLACE_KNOTS,
+    ),
     "truth": (
         "`truth/part-*.parquet` of `masksift simulate`",
         "One row per image that got a known error.",

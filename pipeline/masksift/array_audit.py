@@ -328,7 +328,7 @@ class Audit:
         regions = join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(packed))])
         images_table = add_worst_regions(images_table, [worst_regions(regions, self._region_ranking.by)])
         if COMBINED in config.methods:
-            images_table = results.combine_in_memory(images_table, self._image_ranking)
+            images_table, _ = results.combine_in_memory(images_table, self._image_ranking)
         return images_table, tables.pairs, regions
 
     @property

@@ -219,7 +219,14 @@ def _load_frozen(config: RunConfig, tasks: BlockTasks) -> FrozenStatistics | Non
     url = config.thresholds_from
     record, directory = _require_completed_run(url, config), _run_directory(url, config)
     rows, pairs = (read_table(directory, f"{name}.parquet").to_pylist() for name in ("thresholds", "class_pairs"))
-    return frozen_statistics(record, rows, pairs, tasks.sources[0].class_names)
+    combines = COMBINED in config.methods
+    if combines and COMBINED not in record["configuration"]["methods"]:
+        raise UsageError(
+            f"{url} has no score {COMBINED!r}, by whose rankings the images of this run would be placed",
+            f"Pass --methods {','.join(record['configuration']['methods'])}, or run it again with all scores",
+        )
+    knots = read_table(directory, "place_knots.parquet").to_pylist() if combines else []
+    return frozen_statistics(record, rows, pairs, knots, tasks.sources[0].class_names)
 
 
 def _require_completed_run(url: str, config: RunConfig) -> dict[str, Any]:

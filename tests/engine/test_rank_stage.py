@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from masksift.engine import combine_task
 from masksift.engine.compact_task import COMPACT, CompactContext, ImageParts, compact_part
 from masksift.engine.image_parts import image_part_names, read_image_rows
 from masksift.engine.planning.blocks import BlockSequence
-from masksift.engine.rank_stage import rank_on_workers, rank_one_part
+from masksift.engine.rank_stage import RankResult, rank_on_workers, rank_one_part
 from masksift.engine.result_tables import ImageRanking, RegionRanking
 from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring import range_partition
 from masksift.scoring.methods import COMBINED
+from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import table_from_rows
@@ -111,7 +113,7 @@ def write_blocks(
     return context, ImageParts(blocks, rows[0])
 
 
-def rank(context: CompactContext, parts: ImageParts) -> PairCounts:
+def rank(context: CompactContext, parts: ImageParts) -> RankResult:
     with ProgressReporter("quiet").stage("rank") as stage:
         return rank_on_workers(context, TOTALS, parts, SerialExecutor(), stage, lambda result: None)
 
@@ -143,7 +145,7 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
     out = tmp_path_factory.mktemp("out")
     rows = (99, *rows[1:]) if in_one else rows
     context, parts = write_blocks(out, sources, block_images, top, rows)
-    pairs = rank_one_part(context, TOTALS, parts) if in_one else rank(context, parts)
+    pairs = (rank_one_part(context, TOTALS, parts) if in_one else rank(context, parts)).pairs
     every = [(s, index, *image) for s, images in enumerate(sources) for index, image in enumerate(images)]
     assert pairs.pixels.tolist() == pairs.images.tolist() == [[len(every)]]
 
@@ -193,7 +195,7 @@ def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(combine_task, "PLACE_RANGE_VALUES", range_values)
         patch.setattr(range_partition, "SAMPLED_KEYS", sampled)
-        rank(*write_blocks(out, sources, block_images, 9, rows, COMBINED))
+        knots = rank(*write_blocks(out, sources, block_images, 9, rows, COMBINED)).knots
     images = [row for part in read_parts(out, "images") for row in part]
     scored = [row for row in images if row["status"] == "scored"]
     places = [
@@ -210,9 +212,31 @@ def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
     assert not list((out / "manifest/places").glob("*.places")), "places are removed"
     in_one = tmp_path_factory.mktemp("one")
     context, parts = write_blocks(in_one, sources, block_images, 9, (99, *rows[1:]), COMBINED)
-    rank_one_part(context, TOTALS, parts)
+    other_knots = rank_one_part(context, TOTALS, parts).knots
+    assert knots is not None
+    assert other_knots is not None
+    for one, other in zip(knots, other_knots, strict=True):
+        assert (one.scores.tolist(), one.places.tolist()) == (other.scores.tolist(), other.places.tolist())
     assert [row for part in read_parts(in_one, "images") for row in part] == images
     assert read_parts(in_one, "ranking") == read_parts(out, "ranking")
+
+
+@pytest.mark.parametrize("part_rows", [4, 99])
+def test_scores_are_combined_by_the_rankings_of_another_run(tmp_path: Path, part_rows: int) -> None:
+    knots = (PlaceKnots(np.array([0.2, 0.6]), np.array([0.25, 0.5])), PlaceKnots(np.array([0.5]), np.array([0.5])))
+    context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (part_rows, 5, 6), COMBINED)
+    context = replace(context, knots=knots)
+    result = rank_one_part(context, TOTALS, parts) if part_rows == 99 else rank(context, parts)
+    assert result.knots is knots
+    for row in [row for part in read_parts(tmp_path, "images") for row in part]:
+        if row["status"] != "scored":
+            assert row[COMBINED] is None
+            continue
+        softmin = np.interp(row["softmin"], [0, 0.2, 0.6, 1], [0, 0.25, 0.5, 1])
+        assert row[COMBINED] == np.sqrt(softmin * row["class_agreement"])
+    scores = [row["score"] for part in read_parts(tmp_path, "ranking") for row in part]
+    assert scores == sorted(scores)
+    assert len(scores) == 12
 
 
 def test_changed_places_end_the_run(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from support.cli import error_message, run_cli
 from support.results import read_rows
 from support.sources import Source, make_data, write_source
 
-SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco", "class_agreement")
-TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet")
+SCORES = ("ccp", "tccp", "cil", "softmin", "clc", "iou", "coco", "class_agreement", "combined")
+TABLES = ("thresholds.parquet", "class_pairs.parquet", "class_quality.parquet", "place_knots.parquet")
 DTYPES = {"uint8": (), "float16": (), "float32": ("--evidence.dtype", "float32")}
 
 
@@ -226,19 +226,36 @@ def test_thresholds_from_another_run_are_used(tmp_path: Path, dtype: str) -> Non
     assert [[row[name] for name in columns] for row in read_rows(again)] == expected
 
 
-def test_thresholds_from_a_run_without_class_agreement_are_rejected(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lost", ["agreement", "predicted_pixels"])
+def test_thresholds_from_a_run_without_class_agreement_or_totals_are_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
 ) -> None:
     write_day(tmp_path, 1)
     whole = run(tmp_path, [1], "whole")
     table = pq.read_table(whole / "thresholds.parquet")
     pq.write_table(
-        table.select([name for name in table.column_names if "agreement" not in name]), whole / "thresholds.parquet"
+        table.select([name for name in table.column_names if lost not in name]), whole / "thresholds.parquet"
     )
     capsys.readouterr()
     args = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
     assert run_cli("run", *args) == UsageError.exit_code
-    assert "It has no thresholds of class_agreement. Run it again with masksift" in error_message(capsys)
+    assert "It lacks the usual agreement of classes and the totals with which regions are compared" in error_message(
+        capsys
+    )
+
+
+def test_thresholds_from_a_run_without_the_combined_score_are_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_day(tmp_path, 1)
+    whole = run(tmp_path, [1], "whole", "--methods", "softmin,clc")
+    capsys.readouterr()
+    args = ("--source", tmp_path / "dt=2026-11-01", "--out", tmp_path / "out", "--thresholds_from", whole)
+    assert run_cli("run", *args) == UsageError.exit_code
+    message = error_message(capsys)
+    assert "has no score 'combined', by whose rankings the images of this run would be placed" in message
+    assert "Pass --methods softmin,clc, or run it again with all scores" in message
+    assert run_cli("run", *args, "--methods", "softmin,clc") == 0
 
 
 def test_thresholds_from_a_run_with_other_classes_are_rejected(

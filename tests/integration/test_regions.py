@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from masksift.engine.planning import layout
-from support.cli import error_message, run_cli
+from support.cli import run_cli
 from support.datasets import Data
 from support.results import read_files, read_rows
 from support.sources import write_source
@@ -179,16 +179,3 @@ def test_frozen_totals_compare_each_image_with_the_other_run(source: Path, out: 
         assert row["usual_evidence"] == expected
         alone = before[row["index"]]["priority"] * math.sqrt(1 + before[row["index"]]["usual_evidence"])
         assert row["priority"] == pytest.approx(alone / math.sqrt(1 + expected), rel=1e-14)
-
-
-def test_base_without_totals_is_refused(
-    source: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    old = tmp_path / "old"
-    shutil.copytree(out, old)
-    table = pq.read_table(old / "thresholds.parquet").drop_columns("predicted_pixels")
-    pq.write_table(table, old / "thresholds.parquet")
-    assert run_cli("run", "--source", source, "--out", tmp_path / "again", "--thresholds_from", old) == 2
-    assert "lacks the usual agreement of classes and the totals with which regions are compared" in error_message(
-        capsys
-    )

@@ -30,7 +30,7 @@ from masksift.engine.result_tables import add_combined
 from masksift.engine.work_items import RunContext, sum_io_counters
 from masksift.scoring.methods import COMBINED_METHODS
 from masksift.scoring.range_partition import KeySample
-from masksift.scoring.ranking import combine_places, tie_places
+from masksift.scoring.ranking import PlaceKnots, combine_places, tie_places
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.segments import read_ranges
 
@@ -71,11 +71,13 @@ class PlaceResult:
     Attributes:
         score: Position of the score in `COMBINED_METHODS`.
         ends: End of each part in the object of the range, (P,) int64, in places.
+        knots: Knots of the range.
         task_result: Counters of the task.
     """
 
     score: int
     ends: NDArray[np.int64]
+    knots: PlaceKnots
     task_result: TaskResult
 
 
@@ -164,13 +166,20 @@ def find_places(context: CompactContext, parts: int, task: PlaceTask) -> PlaceRe
         before += earlier
         values.append(held[first:stop])
         images.append(np.diff(last[first:stop], prepend=earlier))
-    _, number = np.unique(np.concatenate(values), return_inverse=True)
+    distinct, number = np.unique(np.concatenate(values), return_inverse=True)
     counts = np.bincount(number, np.concatenate(images)).astype(np.int64)
     data = tie_places(counts, before, task.images)[number].astype("<f8").tobytes()
     directory.write(place_name(run, task.score, task.number), data)
     directory.io_counters["bytes_written"] += len(data)
     result = TaskResult(task.number, 0, 0, {}, **sum_io_counters(directory), seconds=time.perf_counter() - started)
-    return PlaceResult(task.score, np.cumsum([len(one) for one in values]), result)
+    knots = PlaceKnots.from_range(distinct, counts, before, task.images)
+    return PlaceResult(task.score, np.cumsum([len(one) for one in values]), knots, result)
+
+
+def join_knots(found: Sequence[PlaceResult]) -> tuple[PlaceKnots, ...]:
+    """Return the knots of each ranking, with the results of all ranges in order."""
+    scores = range(len(COMBINED_METHODS))
+    return tuple(PlaceKnots.concatenate([one.knots for one in found if one.score == score]) for score in scores)
 
 
 def make_combine_tasks(found: Sequence[PlaceResult], parts: int) -> Iterator[CombineTask]:

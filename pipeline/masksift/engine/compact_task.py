@@ -18,7 +18,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.image_parts import image_part_name
 from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
-from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking
+from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking, combine_in_memory
 from masksift.engine.work_items import (
     SCORE,
     PairCounts,
@@ -30,6 +30,7 @@ from masksift.engine.work_items import (
 )
 from masksift.scoring.methods import COMBINED_METHODS
 from masksift.scoring.range_partition import KeySample
+from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.manifest import Manifest
 from masksift.storage.tables.arrow import count_values
@@ -102,12 +103,19 @@ class CompactContext:
         images: The ranking.
         regions: The table of regions.
         class_names: Names of the K classes, which every table carries.
+        knots: Places in the rankings of another run, by which scores are combined; None for those of this run.
     """
 
     run: RunContext
     images: ImageRanking
     regions: RegionRanking
     class_names: tuple[str, ...]
+    knots: tuple[PlaceKnots, ...] | None = None
+
+    @property
+    def ranks_to_combine(self) -> bool:
+        """The combined score needs the places of the images of this run."""
+        return self.run.combines and self.knots is None
 
     @property
     def ranked(self) -> tuple[RankedTable, RankedTable]:
@@ -135,7 +143,7 @@ class CompactResult:
 
     Attributes:
         pairs: Packed pair counts.
-        samples: Samples of the sort keys of each ranked table; if scores are combined, of the distinct values of each.
+        samples: Samples of the sort keys of each ranked table; if scores are to be combined, of the values of each.
         task_result: Counters of the task.
     """
 
@@ -157,7 +165,10 @@ def load_part(context: CompactContext, totals: PairTotals, manifest: Manifest, p
         images.append(add_worst_regions(join_tables(list(iter_packed_tables(output["images"]))), worst))
         if is_own:
             pairs = pairs.merge(PairCounts.unpack(output["pairs"]))
-    return PartRows(join_tables(images).slice(part.skip, part.images), best.table(), pairs)
+    rows = join_tables(images).slice(part.skip, part.images)
+    if context.knots is not None:
+        rows, _ = combine_in_memory(rows, context.images, context.knots)
+    return PartRows(rows, best.table(), pairs)
 
 
 class _BestRegions:
@@ -208,7 +219,7 @@ def compact_part(context: CompactContext, totals: PairTotals, part: ImagePart) -
     started = time.perf_counter()
     rows = load_part(context, totals, manifest, part)
     output = {"pairs": rows.pairs.pack(), "regions": pack_table(rows.regions)}
-    if context.run.combines:  # the table of images is written with the combined score
+    if context.ranks_to_combine:  # the table of images is written with the combined score
         samples = write_values(context, part.number, rows.images)
         output |= {"images": pack_table(rows.images)}
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from masksift.engine.combine_task import (
     PlaceResult,
     combine_part,
     find_places,
+    join_knots,
     make_combine_tasks,
     make_place_tasks,
     place_name,
@@ -43,23 +45,40 @@ from masksift.runtime.executors import Executor
 from masksift.runtime.progress import StageProgress
 from masksift.runtime.telemetry import InstrumentedTask
 from masksift.scoring.range_partition import KeySample
+from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.tables.sort import sort_rows
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """Sums over the tables of a run.
+
+    Attributes:
+        pairs: Flagged pixels, images and evidence by class pair.
+        knots: Knots of the rankings that are combined; None without the combined score.
+    """
+
+    pairs: PairCounts
+    knots: tuple[PlaceKnots, ...] | None
+
 
 MapTasks = Callable[[Callable[[Any], Any], Sequence[Any], str], Iterator[Any]]
 
 
-def rank_one_part(context: CompactContext, totals: PairTotals, parts: ImageParts) -> PairCounts:
-    """Write the tables of a run whose table of images has one part, and return its class pairs."""
+def rank_one_part(context: CompactContext, totals: PairTotals, parts: ImageParts) -> RankResult:
+    """Write the tables of a run whose table of images has one part."""
     manifest = context.manifest
     rows = load_part(context, totals, manifest, parts[0])
-    images = combine_in_memory(rows.images, context.images) if context.run.combines else rows.images
+    images, knots = rows.images, context.knots
+    if context.ranks_to_combine:
+        images, knots = combine_in_memory(images, context.images)
     write_images(context, manifest, 0, images)
     for number, (ranked, table) in enumerate(zip(context.ranked, (images, rows.regions), strict=True)):
         ordered = sort_rows(table.select(ranked.schema.names), ranked.by, highest_first=ranked.highest_first)[1]
         for part in split_parts(ranked.name, len(ordered), ranked.part_rows):
             write_part(context, manifest.directory, number, part, ordered.slice(part.start), len(ordered))
-    return rows.pairs
+    return RankResult(rows.pairs, knots)
 
 
 def rank_on_workers(
@@ -69,8 +88,8 @@ def rank_on_workers(
     executor: Executor,
     stage: StageProgress,
     count: Callable[[TaskResult], None],
-) -> PairCounts:
-    """Write the tables of a run on the workers, and return its class pairs.
+) -> RankResult:
+    """Write the tables of a run on the workers.
 
     Args:
         context: Settings of the tasks.
@@ -81,7 +100,7 @@ def rank_on_workers(
         count: Receives the counters of each task.
 
     Returns:
-        Flagged pixels and images by class pair.
+        The sums over the tables.
     """
 
     def map_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], name: str) -> Iterator[Any]:
@@ -94,9 +113,10 @@ def rank_on_workers(
         pairs = pairs.merge(PairCounts.unpack(result.pairs))
         compacted[result.task_result.number] = result
     samples = [compacted[number].samples for number in range(len(parts))]
-    if context.run.combines:
+    knots = context.knots
+    if context.ranks_to_combine:
         scored = sum(result.task_result.counts.get(SCORED, 0) for result in compacted.values())
-        samples = _combine_scores(context, samples, scored, map_tasks)
+        samples, knots = _combine_scores(context, samples, scored, map_tasks)
     splits = dict[int, SplitResult]()
     split = partial(split_part, context, choose_splitters(context, samples))
     for cut in map_tasks(split, [SplitTask(number) for number in range(len(parts))], "split"):
@@ -105,12 +125,12 @@ def rank_on_workers(
     for _ in map_tasks(partial(rank_part, context, len(parts)), ranges, "rank"):
         pass
     context.manifest.directory.remove_all([split_name(context.run, number) for number in range(len(parts))])
-    return pairs
+    return RankResult(pairs, knots)
 
 
 def _combine_scores(
     context: CompactContext, samples: Sequence[tuple[KeySample, ...]], scored: int, map_tasks: MapTasks
-) -> list[tuple[KeySample, ...]]:
+) -> tuple[list[tuple[KeySample, ...]], tuple[PlaceKnots, ...]]:
     """Write the table of images with the combined score.
 
     Args:
@@ -120,14 +140,15 @@ def _combine_scores(
         map_tasks: Runs a function on tasks as a named step, and yields the answers in any order.
 
     Returns:
-        Samples of the sort keys of each ranked table, for each part.
+        Samples of the sort keys of each ranked table, for each part; and the knots of both rankings.
     """
     found, combined = dict[int, PlaceResult](), dict[int, CombineResult]()
     tasks = list(make_place_tasks(samples, scored))
     for places in map_tasks(partial(find_places, context, len(samples)), tasks, PLACES):
         found[places.task_result.number] = places
-    parts = list(make_combine_tasks([found[number] for number in range(len(tasks))], len(samples)))
+    ranges = [found[number] for number in range(len(tasks))]
+    parts = list(make_combine_tasks(ranges, len(samples)))
     for one in map_tasks(partial(combine_part, context), parts, "combine"):
         combined[one.task_result.number] = one
     context.manifest.directory.remove_all([place_name(context.run, task.score, task.number) for task in tasks])
-    return [combined[number].samples for number in range(len(samples))]
+    return [combined[number].samples for number in range(len(samples))], join_knots(ranges)

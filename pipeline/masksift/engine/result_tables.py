@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from masksift.engine.planning.requests import RANKING_PART_ROWS, REGION_PART_ROWS
 from masksift.engine.work_items import PairCounts
 from masksift.scoring.methods import COMBINED, COMBINED_METHODS
-from masksift.scoring.ranking import combined_scores, percentiles
+from masksift.scoring.ranking import PlaceKnots, combined_scores, percentiles
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import Thresholds
-from masksift.storage.tables.arrow import table_from_rows
+from masksift.storage.tables.arrow import table_from_columns, table_from_rows
 from masksift.storage.tables.schemas import (
     AGREEMENT_COLUMNS,
     CLASS_PAIRS,
     CLASS_QUALITY,
+    PLACE_KNOTS,
     THRESHOLDS,
     WORST_CLASS,
     WORST_REGION,
@@ -119,9 +120,31 @@ def add_combined(images: pa.Table, ranking: ImageRanking, combined: NDArray[np.f
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
-def combine_in_memory(images: pa.Table, ranking: ImageRanking) -> pa.Table:
-    """Add the column `COMBINED` to the table of all images of a run."""
-    return add_combined(images, ranking, combined_scores([images[name].to_numpy() for name in COMBINED_METHODS]))
+def combine_in_memory(
+    images: pa.Table, ranking: ImageRanking, knots: Sequence[PlaceKnots] | None = None
+) -> tuple[pa.Table, tuple[PlaceKnots, ...]]:
+    """Add the column `COMBINED` to the table of all images of a run, or by the rankings of another run to any images.
+
+    Args:
+        images: Table of images with the scores that are combined.
+        ranking: The ranking, which names the columns.
+        knots: Places in the rankings of another run; None to rank these images.
+
+    Returns:
+        The table, and the knots of both rankings.
+    """
+    combined, knots = combined_scores([images[name].to_numpy() for name in COMBINED_METHODS], knots)
+    return add_combined(images, ranking, combined), knots
+
+
+def place_knots_table(knots: Sequence[PlaceKnots]) -> pa.Table:
+    """Return the table `PLACE_KNOTS`: the knots of each combined score, in ascending order."""
+    columns = {
+        "score": np.repeat(COMBINED_METHODS, [len(one.scores) for one in knots]),
+        "value": np.concatenate([one.scores for one in knots]),
+        "place": np.concatenate([one.places for one in knots]),
+    }
+    return table_from_columns(columns, PLACE_KNOTS)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings, choose_evidence_dtype
 from masksift.engine.source_table import ReusedEvidence, evidence_from_json, read_source_table
+from masksift.scoring.methods import COMBINED_METHODS
+from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.agreement import AgreementScale
 from masksift.scoring.statistics.thresholds import Thresholds
@@ -102,28 +105,37 @@ def _source_key(spec: SourceSpec) -> str:
 
 @dataclass(frozen=True)
 class FrozenStatistics:
-    """Thresholds of another run, and its totals with which regions are compared."""
+    """Results of another run, with which the images of a run are scored as if they had been in that one.
+
+    Attributes:
+        thresholds: Its thresholds.
+        totals: Its totals, with which regions are compared.
+        knots: Places in its rankings, by which scores are combined; None if it has no combined score.
+    """
 
     thresholds: Thresholds
     totals: PairTotals
+    knots: tuple[PlaceKnots, ...] | None
 
 
 def frozen_statistics(
     record: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     pairs: Sequence[Mapping[str, Any]],
+    knots: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
 ) -> FrozenStatistics:
-    """Rebuild the thresholds and totals of a run.
+    """Rebuild the results of a run with which images of another one are scored.
 
     Args:
         record: Its record.
         rows: Rows of its thresholds.
         pairs: Rows of its class pairs.
+        knots: Rows of its place knots.
         class_names: Names of the classes of the new run.
 
     Returns:
-        The thresholds and totals.
+        The results.
 
     Raises:
         UsageError: If the run has other classes, or an older version made it.
@@ -140,7 +152,7 @@ def frozen_statistics(
     def column(name: str) -> Any:
         return np.array([np.inf if row[name] is None else row[name] for row in rows], np.float64)
 
-    if "predicted_pixels" not in rows[0]:
+    if not {"predicted_pixels", *chain(*AGREEMENT_COLUMNS)} <= {*rows[0]}:
         raise UsageError(
             f"{record['configuration']['out']} was made by masksift {record['versions']['masksift']}",
             "It lacks the usual agreement of classes and the totals with which regions are compared",
@@ -162,4 +174,11 @@ def frozen_statistics(
     for pair in pairs:
         evidence[pair["given"], pair["suggested"]] = pair["evidence"]
     labeled, predicted = (np.array([row[name] for row in rows], np.int64) for name in ("pixels", "predicted_pixels"))
-    return FrozenStatistics(thresholds, PairTotals(evidence, labeled, predicted, is_other_run=True))
+    totals = PairTotals(evidence, labeled, predicted, is_other_run=True)
+    return FrozenStatistics(thresholds, totals, _place_knots(knots) if knots else None)
+
+
+def _place_knots(rows: Sequence[Mapping[str, Any]]) -> tuple[PlaceKnots, ...]:
+    scores = [[row for row in rows if row["score"] == name] for name in COMBINED_METHODS]
+    columns = ([np.array([row[name] for row in own]) for name in ("value", "place")] for own in scores)
+    return tuple(PlaceKnots(*column) for column in columns)

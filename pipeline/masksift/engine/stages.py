@@ -269,20 +269,24 @@ class RunStages:
         directory, columns = ObjectDirectory(context.out, context.options), context.path_columns
         images = result_tables.ImageRanking(context.score_names, columns, rank_by)
         regions = result_tables.RegionRanking(columns, context.max_regions, REGION_ORDERS[regions_by])
-        compact = CompactContext(context, images, regions, names)
+        knots = self.frozen.knots if self.frozen is not None and context.combines else None
+        compact = CompactContext(context, images, regions, names, knots)
         parts, work = self._image_parts, StageTotals()
         with self.progress.stage("rank", self.tasks.images if len(parts) > 1 else 0) as stage:
             if len(parts) == 1:
-                pairs = rank_one_part(compact, totals, parts)
+                ranked = rank_one_part(compact, totals, parts)
             else:
-                pairs = rank_on_workers(compact, totals, parts, self.executor, stage, work.add)
-            for name, table in (
-                ("thresholds", result_tables.thresholds_table(statistics, thresholds, names)),
-                ("class_pairs", result_tables.class_pairs_table(pairs, names)),
-                ("class_quality", result_tables.class_quality_table(statistics, pairs, names)),
-            ):
+                ranked = rank_on_workers(compact, totals, parts, self.executor, stage, work.add)
+            tables = {
+                "thresholds": result_tables.thresholds_table(statistics, thresholds, names),
+                "class_pairs": result_tables.class_pairs_table(ranked.pairs, names),
+                "class_quality": result_tables.class_quality_table(statistics, ranked.pairs, names),
+            }
+            if ranked.knots is not None:
+                tables["place_knots"] = result_tables.place_knots_table(ranked.knots)
+            for name, table in tables.items():
                 write_table(directory, f"{name}.parquet", table, names)
-        self.stats.flagged_pixels = int(pairs.pixels.sum())
+        self.stats.flagged_pixels = int(ranked.pairs.pixels.sum())
         self.stats.add(stage.fields(), work)
 
     def _add_images(self, totals: StageTotals) -> None:

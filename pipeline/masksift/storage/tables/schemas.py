@@ -69,6 +69,14 @@ CLASS_QUALITY = pa.schema(
     ]
 )
 
+PLACE_KNOTS = pa.schema(
+    [
+        pa.field("score", pa.string(), nullable=False),  # one of those that `combined` combines
+        pa.field("value", pa.float64(), nullable=False),  # ascending
+        pa.field("place", pa.float64(), nullable=False),  # rank over ranked images + 1, of ties the mean
+    ]
+)
+
 MEASURES = pa.schema(
     [
         pa.field("score", pa.string(), nullable=False),  # or `issue_mask`, `self_confidence`, which rank pixels
