@@ -196,6 +196,19 @@ def check(args: argparse.Namespace) -> int:
     return 0 if result["passed"] else 6
 
 
+def verify(args: argparse.Namespace) -> int:
+    """Run `masksift verify`."""
+    from masksift.review.verify.config import VerifyConfig
+
+    config = _config(args, VerifyConfig)
+    from masksift.review.verify.command import verify
+    from masksift.review.verify.summary import format_text
+
+    result = verify(config, _reporter(args))
+    print(json.dumps(result, indent=2) if args.json else format_text(result))
+    return 0 if result["passed"] else 6
+
+
 def plan(args: argparse.Namespace) -> int:
     """Run `masksift plan`."""
     from masksift.config.run import RunConfig

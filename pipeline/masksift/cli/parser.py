@@ -197,6 +197,11 @@ def _add_check_options(parser: CommandParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _add_verify_options(parser: CommandParser) -> None:
+    _add_options_on_run(parser, "review.verify.config:VerifyConfig")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
 def _add_export_formats(parser: CommandParser) -> None:
     from masksift.review.export import FORMATS
 
@@ -302,6 +307,11 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
         commands.check,
         "check a completed run against limits; exit code 6 if one is exceeded",
         _add_check_options,
+    ),
+    "verify": (
+        commands.verify,
+        "recompute images of a completed run in plain NumPy and compare; exit code 6 if a number differs",
+        _add_verify_options,
     ),
     "export": (
         None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,16 @@ def filter_rows(tables: Iterable[pa.Table], wanted: Mapping[str, str | int]) -> 
             table = table.filter(pc.equal(table[name], pa.scalar(value, table.schema.field(name).type)))
         if len(table):
             yield table
+
+
+def filter_images(tables: Iterable[pa.Table], images: Collection[tuple[str, int]]) -> Iterator[pa.Table]:
+    """Yield the rows of each table that belong to one of the images (source, index), if there are any."""
+    wanted = pa.array([f"{source}/{index}" for source, index in images], pa.string())
+    for table in tables:
+        places = pc.binary_join_element_wise(table["source"], pc.cast(table["index"], pa.string()), "/")
+        found = table.filter(pc.is_in(places, value_set=wanted))
+        if len(found):
+            yield found
 
 
 def lowest_rows(tables: Iterable[pa.Table], schema: pa.Schema, by: str, most: int) -> pa.Table:

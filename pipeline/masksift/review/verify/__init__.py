@@ -1,0 +1,1 @@
+"""`masksift verify`: recompute a completed run from its predictions and labels in plain NumPy, and compare."""

@@ -1,0 +1,228 @@
+"""Compare the stored results of one image with those computed from its predictions and labels."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.core.errors import DataError
+from masksift.core.status import SCORED
+from masksift.engine.completed_run import CompletedRun
+from masksift.engine.work_items import BlockTask
+from masksift.review.verify.comparisons import TOLERANCE, Comparisons
+from masksift.review.verify.inputs import ImageReader, ReadImage
+from masksift.review.verify.reference import (
+    Image,
+    Region,
+    Settings,
+    Thresholds,
+    decode_run_lengths,
+    flagged_pairs,
+    flagged_pixels,
+    log_odds,
+    regions,
+    scores,
+    z_scores,
+)
+from masksift.review.verify.thresholds import Totals
+from masksift.review.verify.with_cleanlab import IssueCollector, compare_softmin
+from masksift.scoring.methods import COMBINED
+from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, EvidenceArrays
+
+_BOX = ("region_y0", "region_x0", "region_y1", "region_x1")
+_PLACE = re.compile(r"\(y=(\d+), x=(\d+)\)")
+
+Row = Mapping[str, Any]
+
+
+def image_name(row: Row) -> str:
+    """Return id and location of an image."""
+    location = f"{row['source']}/{row['index']}"
+    return location if row["image_id"] == location else f"{row['image_id']} ({location})"
+
+
+@dataclass(frozen=True)
+class SourceArrays:
+    """Open arrays of one source.
+
+    Attributes:
+        reader: Reader of predictions and labels.
+        masks: Issue masks of the run.
+        evidence: Evidence planes, or the reason why they cannot be compared.
+    """
+
+    reader: ImageReader
+    masks: EvidenceArrays
+    evidence: EvidenceArrays | str
+
+
+@dataclass(frozen=True)
+class ImageCheck:
+    """Check of single images.
+
+    Attributes:
+        run: The run.
+        settings: Its options.
+        thresholds: Its thresholds.
+        comparisons: Receives the results.
+        listed_regions: Rows of the table of regions by source and index of the image.
+        lists_all_regions: The table lists all regions of the run.
+        totals: Receives the sums of scored images, if thresholds are recomputed.
+        uses_cleanlab: cleanlab computes softmin too.
+        issues: Receives the pixels of scored images, if cleanlab finds the issues.
+    """
+
+    run: CompletedRun
+    settings: Settings
+    thresholds: Thresholds
+    comparisons: Comparisons
+    listed_regions: Mapping[tuple[str, int], Sequence[Row]]
+    lists_all_regions: bool
+    totals: Totals | None
+    uses_cleanlab: bool
+    issues: IssueCollector | None
+
+    def open(self, task: BlockTask, reader: ImageReader) -> SourceArrays:
+        """Open the results of the source of a block."""
+        run, evidence = self.run, task.evidence_location
+        planes: EvidenceArrays | str = "evidence planes: the run did not keep them (evidence.keep)"
+        if run.keeps_evidence:
+            planes = run.context.evidence_arrays(evidence)
+            if not planes.attributes():
+                planes = f"evidence planes: they do not exist any more at {evidence.evidence_url}"
+        return SourceArrays(reader, run.context.issue_mask_arrays(task.spec), planes)
+
+    def check(self, row: Row, arrays: SourceArrays) -> None:
+        """Check an image.
+
+        Args:
+            row: Its row of the table of images.
+            arrays: Arrays of its source.
+        """
+        comparisons, reader = self.comparisons, arrays.reader
+        where = image_name(row)
+        read = reader.read(row["index"])
+        comparisons.equal("status", where, row["status"], read.status)
+        for name, extent in zip(("height", "width"), read.size, strict=True):
+            comparisons.equal(name, where, row[name], extent)
+        mask = self._read_plane(arrays.masks, ISSUE_MASK, where, row)
+        if row["status"] != SCORED:
+            self._check_quarantined(where, row, read, mask)
+        elif read.image is not None and read.p is not None:
+            flagged = flagged_pixels(read.image, self.thresholds, self.settings.rule)
+            if mask is not None:
+                comparisons.planes(ISSUE_MASK, where, mask, flagged)
+            self._check_evidence(arrays.evidence, where, row, read.image)
+            self._check_scores(where, row, read.image, flagged)
+            self._check_regions(where, row, read.image, flagged)
+            if read.softmax_error:
+                tolerance = 1e-6 + 1e-7 * read.image.classes  # rounding of exp, and of the sum over the classes
+                comparisons.number("softmax in float32", where, read.softmax_error, 0.0, tolerance)
+            if self.totals is not None:
+                self.totals.add(read.image, reader.lattice(read.p, self.settings.lattice), flagged)
+            if self.uses_cleanlab:
+                probabilities = reader.stored_probabilities(read.p)
+                if "softmin" in self.run.methods:
+                    temperature = self.settings.temperature
+                    compare_softmin(comparisons, where, row["softmin"], read.image, probabilities, temperature)
+                if self.issues is not None and mask is not None:
+                    self.issues.add(read.image, probabilities, mask > 0)
+
+    def _read_plane(self, arrays: EvidenceArrays, name: str, where: str, row: Row) -> NDArray[Any] | None:
+        """Return a stored plane (H, W) without padding; one that cannot be read is a mismatch."""
+        try:
+            return arrays.read(name, row["index"], row["index"] + 1)[0, : row["height"], : row["width"]]
+        except (DataError, FileNotFoundError) as e:
+            self.comparisons.equal(name, where, f"cannot be read ({e})", "a plane")
+        return None
+
+    def _check_quarantined(self, where: str, row: Row, read: ReadImage, mask: NDArray[Any] | None) -> None:
+        """Check that an image without scores has none, and that the place of its first fault is right."""
+        names = list(row)
+        for name in names[names.index("reason") + 1 :]:
+            self.comparisons.equal("columns of images without scores", f"{where}, {name}", row[name], None)
+        if mask is not None:
+            self.comparisons.planes(ISSUE_MASK, where, mask, np.zeros_like(mask))
+        place = _PLACE.search(row["reason"] or "")
+        if place is not None and read.place is not None and row["status"] == read.status:
+            stored = f"y={place[1]}, x={place[2]}"
+            self.comparisons.equal("place of the first fault", where, stored, "y={}, x={}".format(*read.place))
+
+    def _check_evidence(self, arrays: EvidenceArrays | str, where: str, row: Row, image: Image) -> None:
+        """Compare the evidence planes, if there are any."""
+        if isinstance(arrays, str):
+            self.comparisons.skip(arrays, images=1)
+            return
+        for name, computed in zip(EVIDENCE_PLANES, (image.own, image.predicted, image.best), strict=True):
+            if (stored := self._read_plane(arrays, name, where, row)) is not None:
+                self.comparisons.planes(name, where, stored, computed)
+
+    def _check_scores(self, where: str, row: Row, image: Image, flagged: NDArray[np.bool_]) -> None:
+        """Compare the columns of a scored image, apart from those of its worst region."""
+        comparisons, computed = self.comparisons, scores(image, flagged, self.thresholds, self.settings)
+        comparisons.equal("valid_pixels", where, row["valid_pixels"], int(np.count_nonzero(image.valid)))
+        for name in self.run.methods:
+            if name in computed:
+                comparisons.number(name, where, row[name], computed[name]())
+            elif name != COMBINED:
+                comparisons.skip(f"{name}: this command does not know the score", images=1)
+        pairs = flagged_pairs(image, flagged)
+        comparisons.equal("flagged_pixels", where, row["flagged_pixels"], int(pairs.sum()))
+        given, suggested = divmod(int(pairs.argmax()), image.classes)
+        worst = (given, suggested, int(pairs.max())) if pairs.any() else (None, None, None)
+        for name, value in zip(("worst_given", "worst_suggested", "worst_pixels"), worst, strict=True):
+            comparisons.equal(name, where, row[name], value)
+        z = z_scores(log_odds(image), self.thresholds.center, self.thresholds.spread)[0]
+        comparisons.number("worst_class_z", where, row["worst_class_z"], float(z.max()) if z.any() else None)
+        tied = np.flatnonzero(z >= z.max() - TOLERANCE).tolist() if z.any() else [None]
+        expected = row["worst_class"] if row["worst_class"] in tied else tied[0]
+        comparisons.equal("worst_class", where, row["worst_class"], expected)
+
+    def _check_regions(self, where: str, row: Row, image: Image, flagged: NDArray[np.bool_]) -> None:
+        """Compare the listed regions of an image, and the columns of its worst one."""
+        comparisons, found = self.comparisons, regions(image, flagged, self.thresholds, self.settings)
+        self._check_worst_region(where, row, found)
+        by_key: dict[Any, list[Region]] = defaultdict(list)
+        for region in found:
+            by_key[region.kind, region.given, region.suggested, region.box].append(region)
+        listed = self.listed_regions[row["source"], row["index"]]
+        for one in listed:
+            place = f"{where}, region of rank {one['rank']}"
+            pixels = decode_run_lengths(one["rle"])
+            box = (one["y0"], one["x0"], one["y1"], one["x1"])
+            candidates = by_key[one["kind"], one["given"], one["suggested"], box]
+            match = next((region for region in candidates if np.array_equal(region.pixels, pixels)), None)
+            text = f"{len(pixels):,} pixels in the box {box}"
+            comparisons.equal("regions: pixels", place, text, "no such region" if match is None else text)
+            if match is not None:
+                for name, value in match.values.items():
+                    comparisons.number(f"regions: {name}", place, one[name], value)
+        if self.lists_all_regions:
+            comparisons.equal("regions: number", where, len(listed), len(found))
+        else:
+            comparisons.skip("regions that are not listed: the table is full (regions.top)", images=1)
+
+    def _check_worst_region(self, where: str, row: Row, found: Sequence[Region]) -> None:
+        """Compare box and evidence of the worst region."""
+        stored = tuple(row[name] for name in _BOX)
+        if not found:
+            self.comparisons.equal("worst region", where, stored, (None,) * 4)
+            self.comparisons.number("region_evidence", where, row["region_evidence"], None)
+            return
+        evidence = {region.box: float(region.values["evidence"] or 0) for region in found}
+        if self.run.record["configuration"]["regions"].get("rank_by", "evidence") == "evidence":
+            most = max(evidence.values())
+            evidence = {box: value for box, value in evidence.items() if value >= most - TOLERANCE * max(1, most)}
+        else:
+            self.comparisons.skip(
+                "worst region: that it comes first by its priority, which depends on other images", images=1
+            )
+        expected = stored if stored in evidence else next(iter(evidence))
+        self.comparisons.equal("worst region", where, stored, expected)
+        self.comparisons.number("region_evidence", where, row["region_evidence"], evidence[expected])
