@@ -36,6 +36,7 @@ from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.export.config import ExportConfig, LabelStudioConfig
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
+from masksift.review.verify.config import VerifyConfig
 from masksift.scoring.methods import score_names
 from masksift.storage.tables import schemas
 
@@ -51,6 +52,7 @@ MODELS: dict[str, tuple[str, type[BaseModel]]] = {
     "top": ("`masksift top`", TopConfig),
     "compare": ("`masksift compare`", CompareConfig),
     "check": ("`masksift check`", CheckConfig),
+    "verify": ("`masksift verify`", VerifyConfig),
     "export": ("`masksift export FORMAT`", ExportConfig),
     "export label-studio": ("`masksift export label-studio`", LabelStudioConfig),
     "export corrections": ("`masksift export corrections`", CorrectionsConfig),

@@ -1,7 +1,7 @@
 """Argument parser of the command line.
 
 Exit codes: 0 complete, 2 usage or configuration error, 3 quarantined images, 4 refused by the plan, 5 failed and
-resumable, 6 failed check.
+resumable, 6 failed check or verification.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masksift.storage.tables.lookup import filter_ids, filter_rows, lowest_rows
+from masksift.storage.tables.lookup import filter_ids, filter_images, filter_rows, lowest_rows
 
 SCHEMA = pa.schema([("name", pa.string()), ("position", pa.int64()), ("score", pa.float64())])
 
@@ -63,3 +63,16 @@ def test_filter_ids_finds_an_id_in_any_unicode_form() -> None:
         assert [one["index"].to_pylist() for one in filter_ids([table, table.slice(2)], name)] == [[0, 1]]
     assert [one["index"].to_pylist() for one in filter_ids([table, table.slice(2)], "u")] == [[2], [2]]
     assert list(filter_ids([table.slice(0, 0)], "u")) == []
+
+
+@settings(deadline=None)
+@given(parts, st.sets(st.tuples(st.sampled_from("abcd"), st.integers(0, 9))))
+def test_filter_images_returns_the_rows_of_all_wanted_images_in_order(
+    drawn: list[list[tuple[str, Any]]], wanted: set[tuple[str, int]]
+) -> None:
+    tables = [table.rename_columns(["source", "index", "score"]) for table in make_tables(drawn)]
+    selected = list(filter_images(tables, wanted))
+    rows = [row for table in tables for row in table.select(["source", "index"]).to_pylist()]
+    found = [row for table in selected for row in table.select(["source", "index"]).to_pylist()]
+    assert found == [row for row in rows if (row["source"], row["index"]) in wanted]
+    assert all(len(table) for table in selected)

@@ -214,6 +214,8 @@ class _Verification:
                 self.comparisons.skip(
                     f"issues of cleanlab: class {name} is predicted and never given, which cleanlab treats differently"
                 )
+            elif len(self._issues.labels) < self._run.scored_images:
+                self.comparisons.skip("issues of cleanlab: some masks or predictions cannot be read")
             elif self._issues.labels:
                 self._issues.compare(self.comparisons, self._run.record["cut"])
 

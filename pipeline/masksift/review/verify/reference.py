@@ -1,7 +1,7 @@
 """Evidence, flags and scores of one image in plain NumPy, formula by formula, to check what a run has stored.
 
-Nothing here is shared with the kernels that computed the run. docs/reference/scores.md has the formulas. Letters: l given
-label, s probability of that label, a predicted class, m its probability, V valid pixels.
+Nothing here is shared with the kernels that computed the run. docs/reference/scores.md has the formulas. Letters: l
+given label, s probability of that label, a predicted class, m its probability, V valid pixels.
 """
 
 from __future__ import annotations
@@ -256,10 +256,9 @@ def confidence_by_class(image: Image) -> tuple[NDArray[np.float64], NDArray[np.f
     """Return h_k and g_k: sums of m by predicted class over every fourth row, of hidden and of all pixels."""
     rows = slice(None, None, 4)
     m, predicted, hidden = image.in_steps(image.m)[rows], image.predicted[rows], image.hidden[rows]
-    return (
-        np.bincount(predicted[hidden], m[hidden], minlength=image.classes),
-        np.bincount(predicted.reshape(-1), m.reshape(-1), minlength=image.classes),
-    )
+    of_hidden = np.bincount(predicted[hidden], m[hidden], minlength=image.classes)
+    of_all = np.bincount(predicted.reshape(-1), m.reshape(-1), minlength=image.classes)
+    return of_hidden.astype(np.float64), of_all.astype(np.float64)
 
 
 def omission(image: Image, confident: NDArray[np.float64], ignored_share: NDArray[np.float64]) -> float:
