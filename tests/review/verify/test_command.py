@@ -370,6 +370,16 @@ def test_changed_predictions_are_found(tmp_path: Path, capsys: pytest.CaptureFix
 # --------------------------------------------------------------------------------------------- what is not checked
 
 
+def test_regions_beyond_the_limit_are_counted(
+    good: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masksift.review.verify.command.MAX_REGIONS", 2)
+    result, rows = verify_json(capsys, good, "--sample", "all"), read_rows(good, "regions")
+    assert f"{len(rows) - 2} listed regions, those after the first 2" in not_checked(result)
+    assert compared(result)["regions: pixels"] == 2
+    assert "regions: number" not in compared(result)
+
+
 def test_images_whose_predictions_were_removed_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sources = [write_source(tmp_path / f"{name}.zarr", make_data(seed=seed)) for seed, name in enumerate("ab")]
     out = run_sources(tmp_path / "out", *sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from masksift.review.verify.image_check import ImageCheck, SourceArrays
 from masksift.review.verify.inputs import ImageReader
 from masksift.review.verify.reference import Settings
 from masksift.review.verify.tables import check_rankings, check_thresholds
-from masksift.review.verify.thresholds import Totals, read_thresholds
+from masksift.review.verify.thresholds import Totals, read_pair_totals, read_thresholds
 from masksift.review.verify.with_cleanlab import MAX_PROBABILITIES_BYTES, IssueCollector, cleanlab_version
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.tables.lookup import filter_images
@@ -96,6 +97,8 @@ class _Verification:
         self.comparisons = Comparisons(config.top)
         rows = read_table(run.directory, "thresholds.parquet").to_pylist()
         settings, thresholds = _settings(run), read_thresholds(rows, run.record["cut"])
+        pairs = read_table(run.directory, "class_pairs.parquet").to_pylist()
+        pair_totals = read_pair_totals(rows, pairs)
         self._totals = Totals(thresholds, settings, len(run.class_names)) if covers_all else None
         self._cleanlab = cleanlab_version()
         self._issues = self._issue_collector(sum(row["pixels"] for row in rows))
@@ -107,6 +110,7 @@ class _Verification:
             self.comparisons,
             regions,
             lists_all_regions=lists_all,
+            pair_totals=pair_totals,
             totals=self._totals,
             uses_cleanlab=self._cleanlab is not None,
             issues=self._issues,
@@ -142,8 +146,7 @@ class _Verification:
 
     def _read_regions(self, positions: Sequence[int]) -> tuple[dict[tuple[str, int], list[Row]], bool]:
         """Return the listed regions of the sampled images, and whether the table lists all regions of the run."""
-        places = [(task.spec.name, index) for task, index in map(self._task, positions)]
-        found: dict[tuple[str, int], list[Row]] = {place: [] for place in places}
+        found: dict[tuple[str, int], list[Row]] = defaultdict(list)
         total = held = 0
 
         def counted() -> Iterator[Any]:
@@ -152,8 +155,11 @@ class _Verification:
                 total += len(table)
                 yield table
 
-        for table in filter_images(counted(), places):
-            for row in table.slice(0, MAX_REGIONS - held).to_pylist():
+        tables = counted()
+        if not self._covers_all:
+            tables = filter_images(tables, [(task.spec.name, index) for task, index in map(self._task, positions)])
+        for table in tables:
+            for row in table.slice(0, max(0, MAX_REGIONS - held)).to_pylist():
                 found[row["source"], row["index"]].append(row)
             held += len(table)
         if held > MAX_REGIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,15 +20,20 @@ from masksift.review.verify.comparisons import TOLERANCE, Comparisons
 from masksift.review.verify.inputs import ImageReader, ReadImage
 from masksift.review.verify.reference import (
     Image,
+    PairTotals,
     Region,
     Settings,
     Thresholds,
+    class_pixels,
     decode_run_lengths,
     flagged_pairs,
     flagged_pixels,
     log_odds,
+    pair_evidence,
+    priority,
     regions,
     scores,
+    usual_evidence,
     z_scores,
 )
 from masksift.review.verify.thresholds import Totals
@@ -36,6 +42,8 @@ from masksift.scoring.methods import COMBINED
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, EvidenceArrays
 
 _BOX = ("region_y0", "region_x0", "region_y1", "region_x1")
+_ORDERS = {"evidence": "evidence", "priority": "priority", "class": "class_priority"}
+"""Column by which regions are ranked, by the option regions.rank_by."""
 _PLACE = re.compile(r"\(y=(\d+), x=(\d+)\)")
 
 Row = Mapping[str, Any]
@@ -73,6 +81,7 @@ class ImageCheck:
         comparisons: Receives the results.
         listed_regions: Rows of the table of regions by source and index of the image.
         lists_all_regions: The table lists all regions of the run.
+        pair_totals: Totals of the run, from which the priority of regions follows; None if it has no priority.
         totals: Receives the sums of scored images, if thresholds are recomputed.
         uses_cleanlab: cleanlab computes softmin too.
         issues: Receives the pixels of scored images, if cleanlab finds the issues.
@@ -84,6 +93,7 @@ class ImageCheck:
     comparisons: Comparisons
     listed_regions: Mapping[tuple[str, int], Sequence[Row]]
     lists_all_regions: bool
+    pair_totals: PairTotals | None
     totals: Totals | None
     uses_cleanlab: bool
     issues: IssueCollector | None
@@ -187,42 +197,95 @@ class ImageCheck:
     def _check_regions(self, where: str, row: Row, image: Image, flagged: NDArray[np.bool_]) -> None:
         """Compare the listed regions of an image, and the columns of its worst one."""
         comparisons, found = self.comparisons, regions(image, flagged, self.thresholds, self.settings)
+        listed = self.listed_regions.get((row["source"], row["index"]), ())
+        if self.pair_totals is not None:
+            self._add_priorities(found, listed, image, flagged, self.pair_totals)
         self._check_worst_region(where, row, found)
         by_key: dict[Any, list[Region]] = defaultdict(list)
         for region in found:
-            by_key[region.kind, region.given, region.suggested, region.box].append(region)
-        listed = self.listed_regions[row["source"], row["index"]]
+            by_key[_key(region)].append(region)
         for one in listed:
             place = f"{where}, region of rank {one['rank']}"
             pixels = decode_run_lengths(one["rle"])
-            box = (one["y0"], one["x0"], one["y1"], one["x1"])
-            candidates = by_key[one["kind"], one["given"], one["suggested"], box]
+            candidates = by_key[one["kind"], one["given"], one["suggested"], *_box(one)]
             match = next((region for region in candidates if np.array_equal(region.pixels, pixels)), None)
-            text = f"{len(pixels):,} pixels in the box {box}"
+            text = f"{len(pixels):,} pixels in the box {_box(one)}"
             comparisons.equal("regions: pixels", place, text, "no such region" if match is None else text)
             if match is not None:
                 for name, value in match.values.items():
                     comparisons.number(f"regions: {name}", place, one[name], value)
         if self.lists_all_regions:
-            comparisons.equal("regions: number", where, len(listed), len(found))
+            comparisons.equal("regions: number", where, len(listed), min(len(found), self._most_regions(row)))
         else:
-            comparisons.skip("regions that are not listed: the table is full (regions.top)", images=1)
+            comparisons.skip(
+                "regions that are not listed: the table is full (regions.top) or too long to be read", images=1
+            )
+
+    def _most_regions(self, row: Row) -> float:
+        """Return the largest number of regions that a run with priorities lists of one image."""
+        return math.inf if self.pair_totals is None else max(64, row["height"] * row["width"] // 512)
+
+    def _add_priorities(
+        self,
+        found: Sequence[Region],
+        listed: Sequence[Row],
+        image: Image,
+        flagged: NDArray[np.bool_],
+        totals: PairTotals,
+    ) -> None:
+        """Add the columns about priority to the values of the regions of an image."""
+        pixels, own = class_pixels(image), pair_evidence(image, flagged)
+        z = z_scores(log_odds(image), self.thresholds.center, self.thresholds.spread)
+        source = self.run.record["configuration"].get("thresholds_from")
+        stored_usual = {(one["given"], one["suggested"]): one["usual_evidence"] for one in listed}
+        if source is not None:
+            self.comparisons.skip(f"usual_evidence of regions: it follows from totals of {source}")
+        for region in found:
+            given, suggested = region.given, region.suggested
+            if source is None:
+                usual = usual_evidence(region, pixels, own, totals)
+            else:
+                usual = stored_usual.get((given, suggested), 0.0)
+            of_given = (None, None) if given is None else (float(z[1, given]), int(pixels[1][given]))
+            far = math.hypot(float(z[0, suggested]), of_given[0] or 0.0)
+            region.values.update(
+                priority=priority(region, usual),
+                class_priority=priority(region, usual) * (1 + far),
+                usual_evidence=usual,
+                given_z=of_given[0],
+                suggested_z=float(z[0, suggested]),
+                given_pixels=of_given[1],
+                suggested_pixels=int(pixels[0][suggested]),
+            )
 
     def _check_worst_region(self, where: str, row: Row, found: Sequence[Region]) -> None:
-        """Compare box and evidence of the worst region."""
-        stored = tuple(row[name] for name in _BOX)
+        """Compare box, evidence and priority of the worst region."""
+        comparisons, stored = self.comparisons, tuple(row[name] for name in _BOX)
+        columns = ["region_evidence", *(["region_priority"] if "region_priority" in row else [])]
         if not found:
-            self.comparisons.equal("worst region", where, stored, (None,) * 4)
-            self.comparisons.number("region_evidence", where, row["region_evidence"], None)
+            comparisons.equal("worst region", where, stored, (None,) * 4)
+            for name in columns:
+                comparisons.number(name, where, row[name], None)
             return
-        evidence = {region.box: float(region.values["evidence"] or 0) for region in found}
-        if self.run.record["configuration"]["regions"].get("rank_by", "evidence") == "evidence":
-            most = max(evidence.values())
-            evidence = {box: value for box, value in evidence.items() if value >= most - TOLERANCE * max(1, most)}
+        by = _ORDERS[self.run.record["configuration"]["regions"].get("rank_by", "evidence")]
+        values = [float(region.values[by] or 0) for region in found]
+        frozen = self.run.record["configuration"].get("thresholds_from") is not None
+        if len(found) > self._most_regions(row) or (by != "evidence" and frozen):
+            comparisons.skip("worst region: that no other one of the image comes first", images=1)
+            worst = list(found)
         else:
-            self.comparisons.skip(
-                "worst region: that it comes first by its priority, which depends on other images", images=1
-            )
-        expected = stored if stored in evidence else next(iter(evidence))
-        self.comparisons.equal("worst region", where, stored, expected)
-        self.comparisons.number("region_evidence", where, row["region_evidence"], evidence[expected])
+            least = max(values) - TOLERANCE * max(1, *values)
+            worst = [region for region, value in zip(found, values, strict=True) if value >= least]
+        expected = next((region for region in worst if region.box == stored), worst[0])
+        comparisons.equal("worst region", where, stored, expected.box)
+        if expected.box == stored:
+            for name in columns:
+                comparisons.number(name, where, row[name], expected.values[name.removeprefix("region_")])
+
+
+def _key(region: Region) -> tuple[Any, ...]:
+    return region.kind, region.given, region.suggested, *region.box
+
+
+def _box(row: Row) -> tuple[int, int, int, int]:
+    return row["y0"], row["x0"], row["y1"], row["x1"]

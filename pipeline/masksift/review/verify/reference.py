@@ -23,6 +23,8 @@ NEIGHBORS = np.ones((3, 3), bool)
 """A pixel and its eight neighbors."""
 CONFIDENT_SLACK = 1e-6
 """Distance below its threshold at which m still counts as confident."""
+OMISSION_SELF_CONFIDENCE = 0.15
+"""S of an omission, whose pixels have no label."""
 FLOAT32_STEP = 2.0**-32
 """Step in which float32 confidences are summed over pixels."""
 
@@ -75,6 +77,21 @@ class Thresholds:
     ignored_share: NDArray[np.float64]
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PairTotals:
+    """Totals of a data set, from which the usual evidence of a class pair follows.
+
+    Attributes:
+        evidence: T, sum of m - s over flagged pixels by given and predicted class, (K, K) float64.
+        labeled: Valid pixels by given class, (K,) int64.
+        predicted: Valid pixels by predicted class, (K,) int64.
+    """
+
+    evidence: NDArray[np.float64]
+    labeled: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -191,6 +208,14 @@ def flagged_pairs(image: Image, flagged: NDArray[np.bool_]) -> NDArray[np.int64]
     """Return the flagged pixels by given and predicted class, (K, K)."""
     pairs = image.labels[flagged] * image.classes + image.predicted[flagged]
     return np.bincount(pairs, minlength=image.classes**2).reshape(image.classes, image.classes)
+
+
+def pair_evidence(image: Image, flagged: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the sums of m - s over flagged pixels by given and predicted class, (K, K), in steps of 2^-16."""
+    pairs = image.labels[flagged] * image.classes + image.predicted[flagged]
+    excess = image.in_steps(image.m[flagged]) - image.in_steps(image.s[flagged])
+    sums = np.bincount(pairs, excess, minlength=image.classes**2).reshape(image.classes, image.classes)
+    return np.rint(sums * 2**16) / 2**16
 
 
 # -------------------------------------------------------------------------------------------------------- scores
@@ -393,6 +418,43 @@ def _connected(
             Region(kind, given, suggested, (rows.start, columns.start, rows.stop, columns.stop), pixels, values)
         )
     return found
+
+
+def class_pixels(image: Image) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the valid pixels by predicted class and by given class, (K,) each."""
+    predicted = np.bincount(image.predicted[image.valid], minlength=image.classes)
+    return predicted, np.bincount(image.labels[image.valid], minlength=image.classes)
+
+
+def usual_evidence(region: Region, pixels: Sequence[Plane], own: NDArray[np.float64], totals: PairTotals) -> float:
+    """Return e: the evidence of the region's class pair in the other images, for as many pixels of either class.
+
+    Args:
+        region: A region of the image.
+        pixels: `class_pixels` of the image.
+        own: `pair_evidence` of the image.
+        totals: Totals of the data set, this image included.
+
+    Returns:
+        0 for an omission.
+    """
+    if region.given is None:
+        return 0.0
+    predicted, labeled = (int(of[k]) for of, k in zip(pixels, (region.suggested, region.given), strict=True))
+    others = float((totals.evidence - own)[region.given, region.suggested])
+    by_predicted = predicted * others / (int(totals.predicted[region.suggested]) - predicted + 1)
+    by_labeled = labeled * others / (int(totals.labeled[region.given]) - labeled + 1)
+    return max(by_predicted, by_labeled)
+
+
+def priority(region: Region, usual: float) -> float:
+    """Return sqrt(evidence / (1 + e)) M ln((M + 0.01) / (S + 0.01))^2; an omission has the S 0.15."""
+    s, m = region.values["mean_self_confidence"], region.values["mean_predicted_confidence"]
+    evidence = region.values["evidence"]
+    if m is None or evidence is None or usual <= -1:  # changed data may have less evidence than this image
+        return math.nan
+    ratio = (m + 0.01) / ((OMISSION_SELF_CONFIDENCE if s is None else s) + 0.01)
+    return math.sqrt(evidence / (1 + usual)) * m * math.log(ratio) ** 2
 
 
 def decode_run_lengths(counts: Sequence[int]) -> NDArray[np.int64]:

@@ -56,6 +56,8 @@ def check_thresholds(run: CompletedRun, totals: Totals, comparisons: Comparisons
     """
     rows = read_table(run.directory, "thresholds.parquet").to_pylist()
     columns: dict[str, Any] = {"pixels": totals.pixels, "sum": totals.sums}
+    if "predicted_pixels" in rows[0]:
+        columns["predicted_pixels"] = totals.predicted
     source = run.record["configuration"].get("thresholds_from")
     if source is None:
         columns |= totals.columns()
@@ -65,7 +67,7 @@ def check_thresholds(run: CompletedRun, totals: Totals, comparisons: Comparisons
     for name, values in columns.items():
         for row, value in zip(rows, values.tolist(), strict=True):
             computed = value if np.isfinite(value) else None
-            tolerance = 0.0 if name == "pixels" else TOLERANCE
+            tolerance = 0.0 if name.endswith("pixels") else TOLERANCE
             comparisons.number(f"thresholds: {name}", f"class {row['class_name']}", row[name], computed, tolerance)
     comparisons.equal("run.json: flagged_pixels", "run.json", run.record["flagged_pixels"], int(totals.pairs.sum()))
     _check_class_tables(run, totals, comparisons)
@@ -89,11 +91,14 @@ def _check_class_tables(run: CompletedRun, totals: Totals, comparisons: Comparis
     stored = {(row["given"], row["suggested"]): row for row in rows}
     computed = set(zip(*(index.tolist() for index in np.nonzero(totals.pairs)), strict=True))
     for given, suggested in sorted(computed | stored.keys()):
-        row: Any = stored.get((given, suggested), {"pixels": 0, "images": 0})
+        row: Any = stored.get((given, suggested), {"pixels": 0, "images": 0, "evidence": 0.0})
         where = f"{names[given]} -> {names[suggested]}"
         pixels, images = int(totals.pairs[given, suggested]), int(totals.pair_images[given, suggested])
         comparisons.equal("class_pairs: pixels", where, row["pixels"], pixels)
         comparisons.equal("class_pairs: images", where, row["images"], images)
+        if "evidence" in row:
+            evidence = float(totals.evidence[given, suggested])
+            comparisons.number("class_pairs: evidence", where, row["evidence"], evidence)
     for row in read_table(run.directory, "class_quality.parquet").to_pylist():
         where, k = f"class {row['class_name']}", row["class_id"]
         pixels, flagged = int(totals.pixels[k]), int(totals.pairs[k].sum())

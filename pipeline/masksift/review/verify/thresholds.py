@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from masksift.review.verify.reference import (
     IGNORED,
     Image,
+    PairTotals,
     Settings,
     Thresholds,
+    class_pixels,
     confidence_by_class,
     confidently_other,
     flagged_pairs,
     log_odds,
+    pair_evidence,
 )
 
 _LEAST_CONFIDENT = 2e-6
@@ -46,6 +49,17 @@ def read_thresholds(rows: Sequence[Mapping[str, Any]], cut: float | None) -> Thr
     )
 
 
+def read_pair_totals(rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> PairTotals | None:
+    """Return the totals that a run has stored in its tables of thresholds and class pairs, if it has them."""
+    if "predicted_pixels" not in rows[0]:
+        return None
+    evidence = np.zeros((len(rows), len(rows)))
+    for pair in pairs:
+        evidence[pair["given"], pair["suggested"]] = pair["evidence"]
+    labeled, predicted = (np.array([row[name] for row in rows]) for name in ("pixels", "predicted_pixels"))
+    return PairTotals(evidence, labeled, predicted)
+
+
 @dataclass
 class Totals:
     """Sums over all scored images, from which the thresholds of the data set follow.
@@ -67,6 +81,8 @@ class Totals:
     below_cut: int = 0
     up_to_cut: int = 0
     pixels: NDArray[np.int64] = field(init=False)
+    predicted: NDArray[np.int64] = field(init=False)
+    evidence: NDArray[np.float64] = field(init=False)
     sums: NDArray[np.float64] = field(init=False)
     lattice_labeled: NDArray[np.int64] = field(init=False)
     lattice_all: NDArray[np.int64] = field(init=False)
@@ -78,7 +94,8 @@ class Totals:
 
     def __post_init__(self) -> None:
         k = self.classes
-        self.pixels = np.zeros(k, np.int64)
+        self.pixels, self.predicted = np.zeros((2, k), np.int64)
+        self.evidence = np.zeros((k, k))
         self.sums, self.hidden, self.seen = np.zeros((3, k))
         self.lattice_labeled, self.lattice_all = np.zeros((2, k, 256), np.int64)
         self.agreement = np.zeros((2, k, 576), np.int64)
@@ -93,7 +110,9 @@ class Totals:
             flagged: Mask of its flagged pixels.
         """
         labels, s = image.labels[image.valid], image.s[image.valid]
-        self.pixels += np.bincount(labels, minlength=self.classes)
+        predicted, labeled = class_pixels(image)
+        self.predicted, self.pixels = self.predicted + predicted, self.pixels + labeled
+        self.evidence += pair_evidence(image, flagged)
         self.sums += np.bincount(labels, image.in_steps(s), minlength=self.classes)
         self.issues += int(np.count_nonzero(confidently_other(image, self.stored.confident)))
         if self.stored.cut is not None:
