@@ -223,7 +223,7 @@ class _Verification:
             elif len(self._issues.labels) < self._run.scored_images:
                 self.comparisons.skip("issues of cleanlab: some masks or predictions cannot be read")
             elif self._issues.labels:
-                self._issues.compare(self.comparisons, self._run.record["cut"])
+                self._issues.compare(self.comparisons)
 
     def result(self, sampled: int) -> Row:
         """Return the result as plain values."""

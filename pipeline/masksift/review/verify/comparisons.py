@@ -104,10 +104,18 @@ class Comparisons:
             one.difference = max(one.difference, float(abs(stored - computed)) if numbers else math.inf)
             self._list(one, where, stored, computed)
 
-    def planes(self, name: str, where: str, stored: NDArray[Any], computed: NDArray[Any]) -> None:
-        """Compare all pixels of two planes (H, W), which must be equal."""
-        one = self._find(name, stored.size)
-        wrong = stored != computed
+    def planes(
+        self,
+        name: str,
+        where: str,
+        stored: NDArray[Any],
+        computed: NDArray[Any],
+        counted: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Compare the ``counted`` pixels, by default all, of two planes (H, W), which must be equal."""
+        counted = np.ones(stored.shape, bool) if counted is None else counted
+        one = self._find(name, int(np.count_nonzero(counted)))
+        wrong = (stored != computed) & counted
         if (count := int(np.count_nonzero(wrong))) == 0:
             return
         one.mismatches += count

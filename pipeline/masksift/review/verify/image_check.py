@@ -127,7 +127,7 @@ class ImageCheck:
         elif read.image is not None and read.p is not None:
             flagged = flagged_pixels(read.image, self.thresholds, self.settings.rule)
             if mask is not None:
-                comparisons.planes(ISSUE_MASK, where, mask, flagged)
+                comparisons.planes(ISSUE_MASK, where, mask, flagged.astype(np.uint8))
             self._check_evidence(arrays.evidence, where, row, read.image)
             self._check_scores(where, row, read.image, flagged)
             self._check_regions(where, row, read.image, flagged)
@@ -142,7 +142,7 @@ class ImageCheck:
                     temperature = self.settings.temperature
                     compare_softmin(comparisons, where, row["softmin"], read.image, probabilities, temperature)
                 if self.issues is not None and mask is not None:
-                    self.issues.add(read.image, probabilities, mask > 0)
+                    self.issues.add(where, read.image, probabilities, mask, self.thresholds.cut)
 
     def _read_plane(self, arrays: EvidenceArrays, name: str, where: str, row: Row) -> NDArray[Any] | None:
         """Return a stored plane (H, W) without padding; one that cannot be read is a mismatch."""

@@ -68,19 +68,28 @@ def compare_softmin(
 class IssueCollector:
     """Valid pixels of all images, whose issues cleanlab finds together."""
 
+    names: list[str] = field(default_factory=list)
     labels: list[NDArray[Any]] = field(default_factory=list)
     probabilities: list[NDArray[np.float64]] = field(default_factory=list)
-    flagged: list[NDArray[np.bool_]] = field(default_factory=list)
-    own: list[NDArray[np.float64]] = field(default_factory=list)
+    masks: list[NDArray[np.uint8]] = field(default_factory=list)
+    counted: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = field(default_factory=list)
 
-    def add(self, image: Image, probabilities: NDArray[np.float64], flagged: NDArray[np.bool_]) -> None:
+    def add(
+        self,
+        name: str,
+        image: Image,
+        probabilities: NDArray[np.float64],
+        mask: NDArray[np.uint8],
+        cut: float | None,
+    ) -> None:
         """Add an image with its probabilities (K, H, W) and its stored mask (H, W)."""
+        self.names.append(name)
         self.labels.append(image.labels[image.valid])
         self.probabilities.append(probabilities[:, image.valid])
-        self.flagged.append(flagged[image.valid])
-        self.own.append(image.s[image.valid])
+        self.masks.append(mask)
+        self.counted.append((image.valid, image.valid & (image.s != (np.nan if cut is None else cut))))
 
-    def compare(self, comparisons: Comparisons, cut: float | None) -> None:
+    def compare(self, comparisons: Comparisons) -> None:
         """Compare the stored masks with `cleanlab.segmentation.filter.find_label_issues`, except at the cut.
 
         Of pixels whose self-confidence equals the cut, cleanlab flags those that come first, a run all of them.
@@ -95,8 +104,8 @@ class IssueCollector:
                 n_jobs=1,
                 verbose=False,
             )[0, 0]
-        decided = np.concatenate(self.own) != (np.nan if cut is None else cut)
-        flagged = np.concatenate(self.flagged)
-        comparisons.planes(
-            ISSUES, "valid pixels of all images", flagged[np.newaxis, decided], issues[np.newaxis, decided]
-        )
+        parts = np.split(issues, np.cumsum([len(labels) for labels in self.labels])[:-1])
+        for name, mask, (valid, counted), own_issues in zip(self.names, self.masks, self.counted, parts, strict=True):
+            computed = np.zeros_like(mask)
+            computed[valid] = own_issues
+            comparisons.planes(ISSUES, name, mask, computed, counted)
