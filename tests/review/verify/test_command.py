@@ -223,6 +223,7 @@ def test_thresholds_of_another_run_are_used_and_named(
     assert f"thresholds: they are those of {good}" in not_checked(result)
     assert "thresholds: pixels" in compared(result)
     assert "thresholds: confident_threshold" not in compared(result)
+    assert compared(result)["combined"] == 3
 
 
 def test_sample_is_drawn_by_its_seed(good: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from masksift.review.verify.reference import (
     decode_run_lengths,
     flagged_pixels,
     pair_evidence,
+    places_of,
     priority,
     usual_evidence,
 )
@@ -83,7 +84,7 @@ def test_priority_of_an_omission_has_no_usual_evidence() -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.9]), st.sampled_from([0.3, 0.5])), min_size=1, max_size=9))
 def test_combined_equals_the_reference_in_plain_loops(pairs: list[tuple[float, float]]) -> None:
     softmin, agreement = map(list, zip(*pairs, strict=True))
-    found = combined(np.array(softmin), np.array(agreement))
+    found = combined(places_of(np.array(softmin)), places_of(np.array(agreement)))
     assert found.tolist() == pytest.approx(loops.combined(softmin, agreement), abs=1e-15)
 
 

@@ -7,7 +7,8 @@ given label, s probability of that label, a predicted class, m its probability, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -340,7 +341,7 @@ def scores(
     }
 
 
-def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def places_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the place of each value: its rank over N + 1, lowest first; equal values share their mean rank."""
     ordered = np.sort(values)
     first = np.searchsorted(ordered, values, "left")
@@ -348,9 +349,24 @@ def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (first + 1 + last) / 2 / (len(values) + 1)
 
 
-def combined(softmin_scores: NDArray[np.float64], agreement: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Geometric mean of the places of all ranked images by both scores."""
-    return np.sqrt(places(softmin_scores) * places(agreement))
+def frozen_places(values: NDArray[np.float64], knots: Sequence[Mapping[str, float]]) -> NDArray[np.float64]:
+    """Return the place of each value in the ranking of another run, linear between its knots, (0, 0) and (1, 1)."""
+    points = {0.0: 0.0, 1.0: 1.0} | {knot["value"]: knot["place"] for knot in knots}
+    known = sorted(points)
+    found = []
+    for value in values.tolist():
+        above = bisect_left(known, value)
+        if known[above] == value:
+            found.append(points[value])
+            continue
+        low, high = known[above - 1], known[above]
+        found.append(points[low] + (points[high] - points[low]) * (value - low) / (high - low))
+    return np.array(found)
+
+
+def combined(softmin_places: NDArray[np.float64], agreement_places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Geometric mean of the places in both rankings."""
+    return np.sqrt(softmin_places * agreement_places)
 
 
 # ------------------------------------------------------------------------------------------------------- regions

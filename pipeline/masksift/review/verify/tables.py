@@ -9,7 +9,7 @@ import numpy as np
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.verify.comparisons import TOLERANCE, Comparisons
 from masksift.review.verify.image_check import image_name
-from masksift.review.verify.reference import combined
+from masksift.review.verify.reference import combined, frozen_places, places_of
 from masksift.review.verify.thresholds import Totals
 from masksift.scoring.methods import COMBINED, COMBINED_METHODS
 from masksift.storage.tables.image_lists import read_image_table
@@ -35,7 +35,15 @@ def check_rankings(run: CompletedRun, comparisons: Comparisons) -> None:
         return image_name(row)
 
     if COMBINED in names:
-        computed = combined(*(columns[one] for one in COMBINED_METHODS))
+        frozen = run.record["configuration"].get("thresholds_from") is not None
+        knots = read_table(run.directory, "place_knots.parquet").to_pylist() if frozen else []
+        places = [
+            frozen_places(columns[one], [row for row in knots if row["score"] == one])
+            if frozen
+            else places_of(columns[one])
+            for one in COMBINED_METHODS
+        ]
+        computed = combined(*places)
         comparisons.numbers(COMBINED, image, columns[COMBINED], computed)
     ranked = np.concatenate(
         [part["score"].to_numpy() for part in iter_tables(run.directory, run.ranking_part_names, ["score"])]
