@@ -155,7 +155,7 @@ def _group_images(source: SourceSpec, layout: Layout) -> int:
 def _group_memory(source: SourceSpec, layout: Layout) -> int:
     """Return the bytes of the counts of a group: pairs of classes, codes by class, and codes with their weights."""
     classes, codes = source.classes, min(source.pixels, 1 << 16)
-    image = 4 * 8 * classes**2 + 5 * 8 * classes + 2 * 8 * min(source.pixels, 256 * classes) + 7 * 8 * codes
+    image = 7 * 8 * classes**2 + 5 * 8 * classes + 2 * 8 * min(source.pixels, 256 * classes) + 7 * 8 * codes
     return _group_images(source, layout) * image
 
 
