@@ -43,6 +43,7 @@ DISTINCT_BLOCKS = 1_000
 """Blocks with different rows; more blocks repeat them, so that each score occurs once for 64,000 images."""
 STEPS = ("compact", "places", "combine", "split", "rank")
 FINGERPRINT = "0123456789ab"
+TOTALS = PairTotals(np.full((CLASSES, CLASSES), 1e9), np.full(CLASSES, 1 << 40), np.full(CLASSES, 1 << 40))
 
 
 def make_context(out: Path) -> CompactContext:
@@ -122,11 +123,9 @@ def rank(out: Path, images: int) -> None:
     counts, executor, context = Counter[str](), TimedExecutor(), make_context(out)
     delay_requests(counts)
     parts = ImageParts(BlockSequence(((images, BLOCK_IMAGES),)), context.run.image_part_rows)
-    pixels = np.full(CLASSES, 1 << 40)
-    totals = PairTotals(np.full((CLASSES, CLASSES), 1e9), pixels, pixels)
     started = time.perf_counter()
     with ProgressReporter("quiet").stage("rank") as stage:
-        rank_on_workers(context, totals, parts, executor, stage, lambda result: None)
+        rank_on_workers(context, TOTALS, parts, executor, stage, lambda result: None)
     seconds = time.perf_counter() - started
     figures = {
         **executor.seconds,

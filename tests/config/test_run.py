@@ -60,6 +60,7 @@ EVERY_KEY: dict[str, tuple[str, str, Any]] = {
     "coco.aggregate": ("min", '"min"', "min"),
     "coco.min_area": ("0", "0", 0.0),
     "regions.min_area": ("1", "1", 1),
+    "regions.rank_by": ("evidence", '"evidence"', "evidence"),
     "regions.top": ("5", "5", 5),
     "report.top": ("50", "50", 50),
     "evidence.keep": ("false", "false", False),

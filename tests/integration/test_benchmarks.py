@@ -85,7 +85,7 @@ def test_ranking_benchmark_writes_block_outputs_of_a_run(tmp_path: Path) -> None
     bench_ranking.write_blocks(tmp_path, images)
     context = bench_ranking.make_context(tmp_path)
     parts = ImageParts(BlockSequence(((images, bench_ranking.BLOCK_IMAGES),)), context.run.image_part_rows)
-    rows = load_part(context, context.manifest, parts[0])
+    rows = load_part(context, bench_ranking.TOTALS, context.manifest, parts[0])
     assert (len(rows.images), len(rows.regions)) == (images, images * bench_ranking.REGIONS_PER_IMAGE)
 
 
