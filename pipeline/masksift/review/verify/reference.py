@@ -24,7 +24,7 @@ NEIGHBORS = np.ones((3, 3), bool)
 """A pixel and its eight neighbors."""
 CONFIDENT_SLACK = 1e-6
 """Distance below its threshold at which m still counts as confident."""
-OMISSION_SELF_CONFIDENCE = 0.15
+OMISSION_SELF_CONFIDENCE = 0.2
 """S of an omission, whose pixels have no label."""
 FLOAT32_STEP = 2.0**-32
 """Step in which float32 confidences are summed over pixels."""
@@ -464,7 +464,7 @@ def usual_evidence(region: Region, pixels: Sequence[Plane], own: NDArray[np.floa
 
 
 def priority(region: Region, usual: float) -> float:
-    """Return sqrt(evidence / (1 + e)) M ln((M + 0.01) / (S + 0.01))^2; an omission has the S 0.15."""
+    """Return sqrt(evidence / (1 + e)) M ln((M + 0.01) / (S + 0.01))^2; an omission has the S 0.2."""
     s, m = region.values["mean_self_confidence"], region.values["mean_predicted_confidence"]
     evidence = region.values["evidence"]
     if m is None or evidence is None or usual <= -1:  # changed data may have less evidence than this image
