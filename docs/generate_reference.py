@@ -259,7 +259,7 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
     "class_quality": ("`class_quality.parquet`", "One row per class.", lambda: schemas.CLASS_QUALITY),
     "place_knots": (
         "`place_knots.parquet`",
-        "Places in the two rankings that `combined` combines, for `--thresholds_from`. Missing without that score.",
+        "Places in the three rankings that `combined` combines, for `--thresholds_from`. Missing without that score.",
         lambda: schemas.PLACE_KNOTS,
     ),
     "truth": (

@@ -54,7 +54,7 @@ def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
         expected = [image[name] for image in reference_audit.scores]
         near = [None if score is None else pytest.approx(score, abs=1e-12, rel=0) for score in expected]
         assert column(found.images, name) == near, name
-    expected = combined(column(found.images, "softmin"), column(found.images, "class_agreement"))
+    expected = combined(*(column(found.images, name) for name in ("softmin", "class_agreement", "worst_region")))
     assert column(found.images, "combined") == [None if s is None else pytest.approx(s, abs=1e-12) for s in expected]
     assert column(found.ranking, "score") == sorted(s for s in column(found.images, "combined") if s is not None)
     masks = np.array([found.issues(i) for i in range(len(data.labels))])
@@ -81,7 +81,11 @@ def same_regions(found: masksift.Audit, expected: reference.Reference) -> None:
         one = labels[row["index"], row["given"], row["suggested"], box, row["centroid_y"], row["centroid_x"]]
         for name in ("priority", "class_priority", "usual_evidence"):
             assert row[name] == pytest.approx(getattr(one, name), rel=1e-3, abs=1e-4), name
+    highest: dict[int, float] = {}
+    for row in rows:
+        highest[row["index"]] = max(row["priority"], highest.get(row["index"], 0.0))
     for index, row in enumerate(found.images.to_pylist()):
+        assert row["worst_region"] == (1 / (1 + highest.get(index, 0.0)) if row["status"] == "scored" else None)
         assert row["region_priority"] == (worst[index]["priority"] if index in worst else None)
 
 

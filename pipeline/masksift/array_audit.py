@@ -329,6 +329,8 @@ class Audit:
         images_table = add_worst_regions(images_table, [worst_regions(regions, self._region_ranking.by)])
         if COMBINED in config.methods:
             images_table, _ = results.combine_in_memory(images_table, self._image_ranking)
+        else:
+            images_table = results.finish_images(images_table, self._image_ranking)
         return images_table, tables.pairs, regions
 
     @property

@@ -35,7 +35,7 @@ from masksift.review.report.command import make_report, max_tasks
 from masksift.runtime.progress import ProgressReporter
 from masksift.runtime.telemetry import run_telemetry
 from masksift.scoring.kernels.condense import is_compiled
-from masksift.scoring.methods import COMBINED
+from masksift.scoring.methods import COMBINED, WORST_REGION
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.manifest import RECORD
 from masksift.storage.objects import ObjectDirectory
@@ -276,5 +276,5 @@ def make_run_context(config: RunConfig, tasks: BlockTasks) -> RunContext:
         config.regions.min_area,
         config.regions.top,
         keeps_evidence=config.evidence.keep,
-        combines=COMBINED in config.methods,
+        table_scores=tuple(name for name in config.score_methods if name in (WORST_REGION, COMBINED)),
     )

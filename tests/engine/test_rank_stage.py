@@ -26,7 +26,7 @@ from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_resul
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring import range_partition
-from masksift.scoring.methods import COMBINED
+from masksift.scoring.methods import COMBINED, COMBINED_SCORES, WORST_REGION
 from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.objects import ObjectDirectory
@@ -41,6 +41,7 @@ from masksift.storage.tables.segments import pack_table
 from support.errors import raises
 
 METHODS, COLUMNS = ("softmin", "clc", "class_agreement"), ("site",)
+SCORES_BY_REGION = (*METHODS, WORST_REGION)
 SCORES = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1))
 EVIDENCE = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
 IMAGES = st.lists(st.tuples(SCORES, st.lists(EVIDENCE, max_size=3)), min_size=1, max_size=12)
@@ -62,11 +63,20 @@ def image_row(source: int, index: int, score: float | None) -> dict[str, Any]:
 
 def region_rows(source: int, index: int, evidence: Sequence[float]) -> list[dict[str, Any]]:
     fields = {"image_id": f"{source}/{index}", "source": f"s{source}", "index": index, "site": "x"}
-    fields |= {"kind": "omission", "suggested": 0, "suggested_name": "road", "area": 1, "y0": 0, "y1": 1}
+    fields |= {"suggested": 0, "suggested_name": "road", "area": 1, "y0": 0, "y1": 1}
     fields |= {"centroid_y": 0.0, "mean_predicted_confidence": 0.5, "height": 1, "width": 9, "suggested_z": 0.0}
-    fields |= {"suggested_pixels": 1, "priority": 0.0, "class_priority": 0.0, "pair_evidence": 0.0}
+    fields |= {"suggested_pixels": 1, "class_priority": 0.0, "pair_evidence": 0.0, "given": 0, "given_name": "road"}
+    fields |= {"given_pixels": 1, "given_z": 0.0, "kind": "label", "mean_self_confidence": 0.25}
     return [
-        fields | {"x0": x, "x1": x + 1, "centroid_x": x, "evidence": value, "rle": np.array([x, 1, 8 - x], np.int32)}
+        fields
+        | {
+            "x0": x,
+            "x1": x + 1,
+            "centroid_x": x,
+            "priority": value,
+            "evidence": value,
+            "rle": np.array([x, 1, 8 - x], np.int32),
+        }
         for x, value in enumerate(evidence)
     ]
 
@@ -90,10 +100,10 @@ def write_blocks(
         COLUMNS,
         max_regions=top,
         image_part_rows=rows[0],
-        combines=rank_by == COMBINED,
+        table_scores=(WORST_REGION, *((COMBINED,) if rank_by == COMBINED else ())),
     )
     regions = RegionRanking(COLUMNS, top, "evidence", rows[2])
-    methods = (*METHODS, COMBINED) if run.combines else METHODS
+    methods = (*METHODS, *run.table_scores)
     context = CompactContext(run, ImageRanking(methods, COLUMNS, rank_by, rows[1]), regions, ("road",))
     for block in blocks:
         images = list(enumerate(sources[block.source]))[block.start : block.stop]
@@ -149,11 +159,13 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
     every = [(s, index, *image) for s, images in enumerate(sources) for index, image in enumerate(images)]
     assert pairs.pixels.tolist() == pairs.images.tolist() == [[len(every)]]
 
-    images = [(f"{s}/{index}", max(evidence, default=None)) for s, index, _, evidence in every]
-    found_images = read_parts(out, "images")
-    assert [[(row["image_id"], row["region_evidence"]) for row in part] for part in found_images] == cut(
-        images, rows[0]
-    )
+    images = [
+        (f"{s}/{index}", max(evidence, default=None), None if score is None else 1 / (1 + max(evidence, default=0.0)))
+        for s, index, score, evidence in every
+    ]
+    names = ("image_id", "region_evidence", WORST_REGION)
+    found_images = [[tuple(row[name] for name in names) for row in part] for part in read_parts(out, "images")]
+    assert found_images == cut(images, rows[0])
 
     scored = [(score, s, index) for s, index, score, _ in every if score is not None]
     ranking = read_parts(out, "ranking")
@@ -171,7 +183,7 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
     assert all(row["rle"] == [row["x0"], 1, 8 - row["x0"]] for part in regions for row in part)
 
     assert not list((out / "manifest").glob("split/*")), "sorted rows are removed"
-    for table, schema in (("ranking", ranking_schema(METHODS, COLUMNS)), ("regions", regions_schema(COLUMNS))):
+    for table, schema in (("ranking", ranking_schema(SCORES_BY_REGION, COLUMNS)), ("regions", regions_schema(COLUMNS))):
         assert all(pq.read_schema(path).remove_metadata() == schema for path in (out / table).iterdir())
 
 
@@ -183,7 +195,7 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
     range_values=st.integers(1, 5),
     sampled=st.integers(1, 4),
 )
-def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
+def test_combined_score_is_the_weighted_mean_of_the_places_in_three_rankings(
     tmp_path_factory: pytest.TempPathFactory,
     sources: list[Images],
     block_images: int,
@@ -200,9 +212,9 @@ def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
     scored = [row for row in images if row["status"] == "scored"]
     places = [
         rankdata([row[name] for row in scored]) / (len(scored) + 1) if scored else np.zeros(0)
-        for name in ("softmin", "class_agreement")
+        for name in COMBINED_SCORES
     ]
-    expected = np.sqrt(places[0] * places[1])
+    expected = np.sqrt(places[0] * np.sqrt(places[1] * places[2]))
     assert [row[COMBINED] for row in scored] == expected.tolist()
     assert all(row[COMBINED] is None for row in images if row["status"] != "scored")
     ranking = [row for part in read_parts(out, "ranking") for row in part]
@@ -223,7 +235,8 @@ def test_combined_score_is_the_geometric_mean_of_the_places_in_two_rankings(
 
 @pytest.mark.parametrize("part_rows", [4, 99])
 def test_scores_are_combined_by_the_rankings_of_another_run(tmp_path: Path, part_rows: int) -> None:
-    knots = (PlaceKnots(np.array([0.2, 0.6]), np.array([0.25, 0.5])), PlaceKnots(np.array([0.5]), np.array([0.5])))
+    half = PlaceKnots(np.array([0.5]), np.array([0.5]))
+    knots = (PlaceKnots(np.array([0.2, 0.6]), np.array([0.25, 0.5])), half, half)
     context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (part_rows, 5, 6), COMBINED)
     context = replace(context, knots=knots)
     result = rank_one_part(context, TOTALS, parts) if part_rows == 99 else rank(context, parts)
@@ -233,7 +246,7 @@ def test_scores_are_combined_by_the_rankings_of_another_run(tmp_path: Path, part
             assert row[COMBINED] is None
             continue
         softmin = np.interp(row["softmin"], [0, 0.2, 0.6, 1], [0, 0.25, 0.5, 1])
-        assert row[COMBINED] == np.sqrt(softmin * row["class_agreement"])
+        assert row[COMBINED] == np.sqrt(softmin * np.sqrt(row["class_agreement"] * row[WORST_REGION]))
     scores = [row["score"] for part in read_parts(tmp_path, "ranking") for row in part]
     assert scores == sorted(scores)
     assert len(scores) == 12
@@ -242,7 +255,7 @@ def test_scores_are_combined_by_the_rankings_of_another_run(tmp_path: Path, part
 def test_changed_places_end_the_run(tmp_path: Path) -> None:
     context, parts = write_blocks(tmp_path, SOURCES, 3, 99, (4, 5, 6), COMBINED)
     compact_part(context, TOTALS, parts[0])
-    task = combine_task.CombineTask(0, (np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64)))
+    task = combine_task.CombineTask(0, (np.zeros((0, 2), np.int64),) * 3)
     with raises(RunFailed, match=r"The places of part 0 in .* hold 0 values, not 4\. They were changed"):
         combine_task.combine_part(context, task)
 

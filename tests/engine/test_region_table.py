@@ -17,7 +17,7 @@ from masksift.scoring.kernels.regions import Regions
 from masksift.scoring.methods.base import ScoringInput
 from masksift.scoring.region_priority import PairTotals, max_image_regions
 from masksift.storage.tables.arrow import table_from_rows
-from masksift.storage.tables.schemas import WORST_REGION, scored_regions_schema, unranked_regions_schema
+from masksift.storage.tables.schemas import WORST_REGION_COLUMNS, scored_regions_schema, unranked_regions_schema
 from masksift.storage.tables.segments import iter_packed_tables
 from support.condensed import a_few, images_of, one_row
 
@@ -185,26 +185,30 @@ def test_omission_and_pair_of_one_image_keep_their_priority() -> None:
 
 @pytest.mark.parametrize(("by", "first"), [("priority", 3), ("class_priority", 4), ("evidence", 2)])
 def test_worst_region_is_the_first_by_the_order_of_the_regions(by: str, first: int) -> None:
-    images = pa.table({"index": pa.array([5, 6, 7], pa.int64())})
+    images = pa.table({"index": pa.array([5, 6, 7, 8], pa.int64()), "status": ["scored"] * 3 + ["all_ignored"]})
     values = {2: (1.0, 2.0, 9.0), 3: (3.0, 3.0, 8.0), 4: (2.0, 4.0, 8.0), 8: (3.0, 1.0, 1.0)}
     rows = [
         region_row(x, index=6, priority=priority, class_priority=class_priority, evidence=evidence)
         for x, (priority, class_priority, evidence) in values.items()
     ]
+    rows += [region_row(0, index=7, given=None, given_pixels=None, priority=1e9, class_priority=1e9, evidence=1e9)]
     found = add_worst_regions(images, [worst_regions(compare_nothing(rows), by)]).to_pylist()
     priority, _, evidence = values[first]
-    assert [[row[name] for name in WORST_REGION.names] for row in found] == [
+    assert [[row[name] for name in WORST_REGION_COLUMNS.names] for row in found] == [
         [None] * 6,
         [0, first, 1, first + 1, priority, evidence],
+        [0, 0, 1, 1, 1e9, 1e9],
         [None] * 6,
     ]
+    assert [row["worst_region"] for row in found] == [1.0, 1 / (1 + 3.0), 1.0, None], "omissions do not count"
 
 
 def test_images_without_regions_have_no_worst_one() -> None:
-    images = pa.table({"index": pa.array([5, 6], pa.int64())})
+    images = pa.table({"index": pa.array([5, 6], pa.int64()), "status": ["scored", "bad_labels"]})
     table = add_worst_regions(images, [])
-    assert table.schema.names == ["index", *WORST_REGION.names]
-    assert all(table[name].null_count == 2 for name in WORST_REGION.names)
+    assert table.schema.names == ["index", "status", *WORST_REGION_COLUMNS.names, "worst_region"]
+    assert table["worst_region"].to_pylist() == [1.0, None]
+    assert all(table[name].null_count == 2 for name in WORST_REGION_COLUMNS.names)
 
 
 def compare_nothing(rows: list[dict[str, Any]]) -> pa.Table:

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from masksift.scoring.methods import score_names
-from masksift.storage.tables.schemas import WORST_REGION
+from masksift.storage.tables.schemas import WORST_REGION_COLUMNS
 from support.cli import run_cli
 from support.datasets import Array, Data
 from support.results import read_rows
@@ -214,7 +214,7 @@ def check_tables(out: Path, expected: Path, quarantined: dict[int, tuple[str, st
         assert table[i]["status"] == status
         assert table[i]["reason"] == reason or re.fullmatch(reason, table[i]["reason"]), table[i]["reason"]
         counts = ("valid_pixels", "flagged_pixels", "worst_given", "worst_suggested", "worst_pixels")
-        columns = (*score_names(), *counts, *WORST_REGION.names)
+        columns = (*score_names(), *counts, *WORST_REGION_COLUMNS.names)
         assert all(table[i][column] is None for column in columns)
 
     def without_index(row: dict[str, Any]) -> dict[str, Any]:

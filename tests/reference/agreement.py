@@ -63,13 +63,25 @@ def class_agreement(z: Sequence[float]) -> float:
     return 1 / (1 + math.sqrt(math.fsum(one * one for one in z)))
 
 
-def combined(softmin: Sequence[float | None], agreement: Sequence[float | None]) -> list[float | None]:
-    """Geometric mean of the places by both scores; place = mean rank of ties / (N + 1), None for an unranked image."""
+def combined(
+    softmin: Sequence[float | None], agreement: Sequence[float | None], region: Sequence[float | None]
+) -> list[float | None]:
+    """Weighted geometric mean of the places by three scores, weights 1/2, 1/4, 1/4; None for an unranked image.
+
+    place = mean rank of ties / (N + 1).
+    """
 
     def place(scores: Sequence[float | None], score: float | None) -> float:
         ranked = sorted(one for one in scores if one is not None)
         ranks = [rank for rank, one in enumerate(ranked, 1) if one == score]
         return statistics.mean(ranks) / (len(ranked) + 1)
 
-    pairs = zip(softmin, agreement, strict=True)
-    return [None if s is None else math.sqrt(place(softmin, s) * place(agreement, a)) for s, a in pairs]
+    rows = zip(softmin, agreement, region, strict=True)
+    return [
+        None
+        if s is None
+        else math.exp(
+            math.log(place(softmin, s)) / 2 + math.log(place(agreement, a)) / 4 + math.log(place(region, r)) / 4
+        )
+        for s, a, r in rows
+    ]

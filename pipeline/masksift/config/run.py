@@ -26,7 +26,7 @@ from masksift.core.errors import UsageError
 from masksift.core.limits import FIRST_IMAGES
 from masksift.core.text import closest_match
 from masksift.core.units import parse_amount
-from masksift.scoring.methods import COMBINED, COMBINED_METHODS, make_methods, score_names
+from masksift.scoring.methods import COMBINED, COMBINED_SCORES, make_methods, score_names
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
@@ -50,7 +50,7 @@ class RunConfig(SourceOptions):
     )
     methods: Names = Field(
         score_names(),
-        description=f"comma-separated scores to compute; {COMBINED} needs {' and '.join(COMBINED_METHODS)}",
+        description=f"comma-separated scores to compute; {COMBINED} needs {', '.join(COMBINED_SCORES)}",
     )
     rank_by: str = Field(
         "auto",
@@ -106,11 +106,11 @@ class RunConfig(SourceOptions):
                     f"The methods are {', '.join(score_names())}",
                     f"Did you mean {closest_match(name, score_names())!r}?",
                 )
-        missing = [name for name in COMBINED_METHODS if name not in self.methods]
+        missing = [name for name in COMBINED_SCORES if name not in self.methods]
         if COMBINED in self.methods and missing:
             raise UsageError(
                 f"The methods contain {COMBINED}, but not {' and '.join(missing)}",
-                f"{COMBINED} is made from {' and '.join(COMBINED_METHODS)}",
+                f"{COMBINED} is made from {', '.join(COMBINED_SCORES)}",
                 f"Add {','.join(missing)} to --methods, or remove {COMBINED}",
             )
         if self.rank_by not in self.methods:

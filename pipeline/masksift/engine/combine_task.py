@@ -26,9 +26,9 @@ from masksift.engine.compact_task import (
     write_images,
 )
 from masksift.engine.planning.requests import PLACE_RANGE_VALUES
-from masksift.engine.result_tables import add_combined
+from masksift.engine.result_tables import finish_images
 from masksift.engine.work_items import RunContext, sum_io_counters
-from masksift.scoring.methods import COMBINED_METHODS
+from masksift.scoring.methods import COMBINED_SCORES
 from masksift.scoring.range_partition import KeySample
 from masksift.scoring.ranking import PlaceKnots, combine_places, tie_places
 from masksift.storage.objects import ObjectDirectory
@@ -43,7 +43,7 @@ class PlaceTask:
 
     Attributes:
         number: Number of the range.
-        score: Position of the score in `COMBINED_METHODS`.
+        score: Position of the score in `COMBINED_SCORES`.
         low: First value of the range.
         high: First value after it.
         segments: Byte range (P, 2) of the values of each of the P parts that may be in the range, and of the value
@@ -61,7 +61,7 @@ class PlaceTask:
     @property
     def log_fields(self) -> dict[str, Any]:
         """Fields of log records and spans."""
-        return {"score": COMBINED_METHODS[self.score], "range": self.number}
+        return {"score": COMBINED_SCORES[self.score], "range": self.number}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class PlaceResult:
     """Answer of a task.
 
     Attributes:
-        score: Position of the score in `COMBINED_METHODS`.
+        score: Position of the score in `COMBINED_SCORES`.
         ends: End of each part in the object of the range, (P,) int64, in places.
         knots: Knots of the range.
         task_result: Counters of the task.
@@ -109,7 +109,7 @@ class CombineResult:
 
 def place_name(context: RunContext, score: int, number: int) -> str:
     """Return the name of the places of a range, which are removed when all parts are combined."""
-    return f"manifest/{PLACES}/{context.fingerprint[:12]}-{COMBINED_METHODS[score]}-{number:06d}.places"
+    return f"manifest/{PLACES}/{context.fingerprint[:12]}-{COMBINED_SCORES[score]}-{number:06d}.places"
 
 
 def make_place_tasks(samples: Sequence[Sequence[KeySample]], images: int) -> Iterator[PlaceTask]:
@@ -178,13 +178,13 @@ def find_places(context: CompactContext, parts: int, task: PlaceTask) -> PlaceRe
 
 def join_knots(found: Sequence[PlaceResult]) -> tuple[PlaceKnots, ...]:
     """Return the knots of each ranking, with the results of all ranges in order."""
-    scores = range(len(COMBINED_METHODS))
+    scores = range(len(COMBINED_SCORES))
     return tuple(PlaceKnots.concatenate([one.knots for one in found if one.score == score]) for score in scores)
 
 
 def make_combine_tasks(found: Sequence[PlaceResult], parts: int) -> Iterator[CombineTask]:
     """Yield the task of each part, with the results of all ranges in order."""
-    ends = [np.stack([one.ends for one in found if one.score == score]) for score in range(len(COMBINED_METHODS))]
+    ends = [np.stack([one.ends for one in found if one.score == score]) for score in range(len(COMBINED_SCORES))]
     starts = [np.concatenate([np.zeros((len(one), 1), np.int64), one[:, :-1]], axis=1) for one in ends]
     for part in range(parts):
         pairs = zip(starts, ends, strict=True)
@@ -197,7 +197,7 @@ def combine_part(context: CompactContext, task: CombineTask) -> CombineResult:
     directory = manifest.directory
     images, regions = load_tables(manifest, task.part, "images", "regions")
     places, first = [], 0
-    for score, (name, ranges) in enumerate(zip(COMBINED_METHODS, task.ranges, strict=True)):
+    for score, (name, ranges) in enumerate(zip(COMBINED_SCORES, task.ranges, strict=True)):
         names = [place_name(run, score, first + number) for number in range(len(ranges))]
         first += len(ranges)
         own = np.frombuffer(b"".join(read_ranges(directory, names, ranges.tolist())), "<f8")
@@ -213,7 +213,7 @@ def combine_part(context: CompactContext, task: CombineTask) -> CombineResult:
         places.append(own[number])
     combined = np.full(len(images), np.nan)
     combined[ranked] = combine_places(places)
-    images = add_combined(images, context.images, combined)
+    images = finish_images(images, context.images, combined)
     write_images(context, manifest, task.part, images)
     samples = sample_keys(context, images, regions)
     result = TaskResult(task.part, 0, 0, {}, **sum_io_counters(manifest), seconds=time.perf_counter() - started)

@@ -18,7 +18,7 @@ from masksift.core.task_result import TaskResult
 from masksift.engine.image_parts import image_part_name
 from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
-from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking, combine_in_memory
+from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking, combine_in_memory, finish_images
 from masksift.engine.work_items import (
     SCORE,
     PairCounts,
@@ -28,7 +28,7 @@ from masksift.engine.work_items import (
     reused_result,
     sum_io_counters,
 )
-from masksift.scoring.methods import COMBINED_METHODS
+from masksift.scoring.methods import COMBINED_SCORES
 from masksift.scoring.range_partition import KeySample
 from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
@@ -168,6 +168,8 @@ def load_part(context: CompactContext, totals: PairTotals, manifest: Manifest, p
     rows = join_tables(images).slice(part.skip, part.images)
     if context.knots is not None:
         rows, _ = combine_in_memory(rows, context.images, context.knots)
+    elif not context.run.combines:
+        rows = finish_images(rows, context.images)
     return PartRows(rows, best.table(), pairs)
 
 
@@ -265,7 +267,7 @@ def write_values(context: CompactContext, part: int, images: Any) -> tuple[KeySa
         A sample of the values of each score.
     """
     tables, samples = [], []
-    for name in COMBINED_METHODS:
+    for name in COMBINED_SCORES:
         scores = images[name].to_numpy()
         values, counts = np.unique(scores[np.isfinite(scores)], return_counts=True)
         tables.append(np.stack([values, np.cumsum(counts)], axis=1))

@@ -140,7 +140,7 @@ def _combine_scores(
         map_tasks: Runs a function on tasks as a named step, and yields the answers in any order.
 
     Returns:
-        Samples of the sort keys of each ranked table, for each part; and the knots of both rankings.
+        Samples of the sort keys of each ranked table, for each part; and the knots of the rankings.
     """
     found, combined = dict[int, PlaceResult](), dict[int, CombineResult]()
     tasks = list(make_place_tasks(samples, scored))

@@ -7,14 +7,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from masksift.core.status import SCORED
 from masksift.engine.planning.requests import PACKED_REGION_ROWS
 from masksift.scoring.kernels.regions import Regions
+from masksift.scoring.methods import WORST_REGION
 from masksift.scoring.methods.base import EVIDENCE_UNIT, ScoringInput
-from masksift.scoring.region_priority import OMISSION_SELF_CONFIDENCE, PairTotals, max_image_regions, priority_alone
+from masksift.scoring.region_priority import (
+    OMISSION_SELF_CONFIDENCE,
+    PairTotals,
+    max_image_regions,
+    priority_alone,
+    region_scores,
+)
 from masksift.storage.tables.arrow import concatenate, list_array, table_from_columns, take
-from masksift.storage.tables.schemas import WORST_REGION, scored_regions_schema, unranked_regions_schema
+from masksift.storage.tables.schemas import WORST_REGION_COLUMNS, scored_regions_schema, unranked_regions_schema
 from masksift.storage.tables.segments import join_tables, pack_table
 
 LABEL, OMISSION = "label", "omission"
@@ -150,33 +159,46 @@ def compare_regions(regions: pa.Table, totals: PairTotals, path_columns: Sequenc
 
 
 def worst_regions(regions: pa.Table, by: str) -> pa.Table:
-    """Return the index of each image that has regions, and the columns of `WORST_REGION`.
+    """Return the worst region of each image that has any.
 
     Args:
         regions: Regions of images of one source, by image.
         by: Column of the regions that is highest for the worst one; of equal ones the first counts.
+
+    Returns:
+        The index of the image, the columns of `WORST_REGION_COLUMNS`, and the score `WORST_REGION`, to which regions of
+        ignored pixels do not count.
     """
     image = regions["index"].to_numpy()
     order = np.lexsort((-regions[by].to_numpy(), image))
-    first = order[np.flatnonzero(np.diff(image[order], prepend=-1))]
-    names = [field.name.removeprefix("region_") for field in WORST_REGION]
-    return regions.select(["index", *names]).take(first).rename_columns(["index", *WORST_REGION.names])
+    starts = np.flatnonzero(np.diff(image[order], prepend=-1))
+    names = [field.name.removeprefix("region_") for field in WORST_REGION_COLUMNS]
+    found = regions.select(["index", *names]).take(order[starts]).rename_columns(["index", *WORST_REGION_COLUMNS.names])
+    priorities = np.where(regions["given"].is_valid().to_numpy(), regions["priority"].to_numpy(), 0.0)
+    highest = np.maximum.reduceat(priorities, np.flatnonzero(np.diff(image, prepend=-1))) if len(image) else priorities
+    return found.append_column(WORST_REGION, pa.array(region_scores(highest)))
 
 
 def add_worst_regions(images: pa.Table, worst: Sequence[pa.Table]) -> pa.Table:
-    """Add the columns of `WORST_REGION` to consecutive images of one source.
+    """Add the columns of `WORST_REGION_COLUMNS` and the score `WORST_REGION` to consecutive images of one source.
 
     Args:
         images: Table of `scored_images_schema`.
         worst: Results of `worst_regions` for parts of the images, in order.
 
     Returns:
-        Table of `images_schema`.
+        Table with the columns of `images_schema` without `COMBINED`, in another order.
     """
     columns, position = list(images.columns), np.full(len(images), -1)
     if worst:
         found = join_tables(worst)
         position[found["index"].to_numpy() - images["index"][0].as_py()] = np.arange(len(found))
     rows = pa.array(position, mask=position < 0)
-    columns += [found[field.name].take(rows) if worst else pa.nulls(len(images), field.type) for field in WORST_REGION]
-    return pa.table(columns, schema=pa.schema([*images.schema, *WORST_REGION]))
+    columns += [
+        found[field.name].take(rows) if worst else pa.nulls(len(images), field.type) for field in WORST_REGION_COLUMNS
+    ]
+    none = np.ones(len(images))
+    scores = pc.fill_null(found[WORST_REGION].take(rows), 1.0).to_numpy() if worst else none
+    columns.append(pa.array(scores, mask=images["status"].to_numpy() != SCORED))
+    schema = pa.schema([*images.schema, *WORST_REGION_COLUMNS, pa.field(WORST_REGION, pa.float64())])
+    return pa.table(columns, schema=schema)

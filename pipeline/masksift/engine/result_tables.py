@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from masksift.engine.planning.requests import RANKING_PART_ROWS, REGION_PART_ROWS
 from masksift.engine.work_items import PairCounts
-from masksift.scoring.methods import COMBINED, COMBINED_METHODS
+from masksift.scoring.methods import COMBINED, COMBINED_SCORES
 from masksift.scoring.ranking import PlaceKnots, combined_scores, percentiles
 from masksift.scoring.statistics.class_statistics import ClassStatistics, Statistics
 from masksift.scoring.statistics.thresholds import Thresholds
@@ -24,7 +24,7 @@ from masksift.storage.tables.schemas import (
     PLACE_KNOTS,
     THRESHOLDS,
     WORST_CLASS,
-    WORST_REGION,
+    WORST_REGION_COLUMNS,
     images_schema,
     ranked_schema,
     ranking_schema,
@@ -113,10 +113,21 @@ def ranking_part_names(scored: int) -> list[str]:
     return [part.name for part in split_parts("ranking", scored, RANKING_PART_ROWS)]
 
 
-def add_combined(images: pa.Table, ranking: ImageRanking, combined: NDArray[np.float64]) -> pa.Table:
-    """Add the column `COMBINED`, NaN for null, to a table of images with the other scores of a ranking."""
+def finish_images(images: pa.Table, ranking: ImageRanking, combined: NDArray[np.float64] | None = None) -> pa.Table:
+    """Order the columns of a table of images by `images_schema`.
+
+    Args:
+        images: Table with the other scores of a ranking.
+        ranking: The ranking.
+        combined: The column `COMBINED`, NaN for null, if the ranking has it.
+
+    Returns:
+        The table.
+    """
     schema = images_schema(ranking.methods, ranking.path_columns)
-    columns = {name: images[name] for name in images.schema.names} | {COMBINED: pa.array(combined, from_pandas=True)}
+    columns = {name: images[name] for name in images.schema.names}
+    if combined is not None:
+        columns[COMBINED] = pa.array(combined, from_pandas=True)
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
@@ -131,16 +142,16 @@ def combine_in_memory(
         knots: Places in the rankings of another run; None to rank these images.
 
     Returns:
-        The table, and the knots of both rankings.
+        The table, and the knots of the rankings.
     """
-    combined, knots = combined_scores([images[name].to_numpy() for name in COMBINED_METHODS], knots)
-    return add_combined(images, ranking, combined), knots
+    combined, knots = combined_scores([images[name].to_numpy() for name in COMBINED_SCORES], knots)
+    return finish_images(images, ranking, combined), knots
 
 
 def place_knots_table(knots: Sequence[PlaceKnots]) -> pa.Table:
     """Return the table `PLACE_KNOTS`: the knots of each combined score, in ascending order."""
     columns = {
-        "score": np.repeat(COMBINED_METHODS, [len(one.scores) for one in knots]),
+        "score": np.repeat(COMBINED_SCORES, [len(one.scores) for one in knots]),
         "value": np.concatenate([one.scores for one in knots]),
         "place": np.concatenate([one.places for one in knots]),
     }
@@ -198,7 +209,7 @@ class ImageRanking:
             **{name: rows[name] for name in ("image_id", "source", "index", *self.path_columns)},
             "ranked_by": pa.repeat(self.by, len(rows)),
             "score": rows[self.by],
-            **{name: rows[name] for name in (*self.methods, *WORST_CLASS.names, *WORST_REGION.names)},
+            **{name: rows[name] for name in (*self.methods, *WORST_CLASS.names, *WORST_REGION_COLUMNS.names)},
         }
         return pa.table(columns, schema=ranking_schema(self.methods, self.path_columns)).combine_chunks()
 

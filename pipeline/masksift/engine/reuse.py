@@ -15,7 +15,7 @@ from masksift.core.errors import UsageError
 from masksift.core.specs import SourceSpec
 from masksift.engine.planning.layout import Settings, choose_evidence_dtype
 from masksift.engine.source_table import ReusedEvidence, evidence_from_json, read_source_table
-from masksift.scoring.methods import COMBINED_METHODS
+from masksift.scoring.methods import COMBINED_SCORES
 from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.agreement import AgreementScale
@@ -179,6 +179,6 @@ def frozen_statistics(
 
 
 def _place_knots(rows: Sequence[Mapping[str, Any]]) -> tuple[PlaceKnots, ...]:
-    scores = [[row for row in rows if row["score"] == name] for name in COMBINED_METHODS]
+    scores = [[row for row in rows if row["score"] == name] for name in COMBINED_SCORES]
     columns = ([np.array([row[name] for row in own]) for name in ("value", "place")] for own in scores)
     return tuple(PlaceKnots(*column) for column in columns)

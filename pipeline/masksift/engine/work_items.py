@@ -54,7 +54,7 @@ class RunContext:
         max_regions: Largest number of listed regions.
         image_part_rows: Images of a part of the table of images.
         keeps_evidence: The run keeps its evidence.
-        combines: The scores include `COMBINED`, which is computed with the ranking.
+        table_scores: Scores that are computed from the tables of all images: `WORST_REGION`, `COMBINED`.
     """
 
     fingerprint: str
@@ -68,12 +68,17 @@ class RunContext:
     max_regions: int = 1 << 62
     image_part_rows: int = field(default_factory=lambda: requests.IMAGE_PART_ROWS)
     keeps_evidence: bool = True
-    combines: bool = False
+    table_scores: tuple[str, ...] = ()
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """Names of all scores of the run."""
-        return (*(method.name for method in self.methods), *((COMBINED,) if self.combines else ()))
+        return (*(method.name for method in self.methods), *self.table_scores)
+
+    @property
+    def combines(self) -> bool:
+        """The scores include `COMBINED`."""
+        return COMBINED in self.table_scores
 
     def evidence_arrays(self, location: EvidenceLocation) -> EvidenceArrays:
         """Open the evidence of a source, which may belong to an earlier run."""

@@ -85,22 +85,25 @@ class PlaceKnots:
 
 
 def combine_places(places: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return the geometric mean of the places (n,) in two rankings."""
-    one, other = places
-    return np.sqrt(one * other)
+    """Return the geometric mean of the places (n,) in the ranking by pixels and in two by comparison with other images.
+
+    The ranking by pixels, the first one, has as much weight as the other two together.
+    """
+    pixels, classes, regions = places
+    return np.asarray(np.sqrt(pixels * np.sqrt(classes * regions)))
 
 
 def combined_scores(
     scores: Sequence[NDArray[np.float64]], knots: Sequence[PlaceKnots] | None = None
 ) -> tuple[NDArray[np.float64], tuple[PlaceKnots, ...]]:
-    """Return the geometric mean of the places of all images in the rankings by two scores, lowest first.
+    """Return the mean place of all images in the rankings by three scores, lowest first (`combine_places`).
 
     Args:
-        scores: Both scores (n,), NaN for an image that is not ranked.
-        knots: Places in the rankings of another run by both; None to rank these images.
+        scores: The scores (n,), NaN for an image that is not ranked.
+        knots: Places in the rankings of another run by each; None to rank these images.
 
     Returns:
-        (n,) float64 in [0, 1], NaN for an image that is not ranked; and the knots of both rankings.
+        (n,) float64 in [0, 1], NaN for an image that is not ranked; and the knots of the rankings.
     """
     ranked = np.isfinite(scores[0])
     if knots is not None:

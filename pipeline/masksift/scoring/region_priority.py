@@ -102,6 +102,11 @@ def priority_alone(
     return np.asarray(np.sqrt(evidence) * predicted_confidence * certainty * certainty)
 
 
+def region_scores(priorities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scores (n,) of images from the priority of their worst regions, 0 without any: 1 / (1 + priority)."""
+    return np.asarray(1 / (1 + priorities))
+
+
 def max_image_regions(pixels: int | NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the largest number of regions to keep of images of so many pixels: one per 512 pixels, at least 64."""
     return np.asarray(np.maximum(_MIN_REGIONS, np.asarray(pixels) // _PIXELS_PER_REGION))

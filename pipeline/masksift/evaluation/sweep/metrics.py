@@ -14,7 +14,7 @@ from masksift.core import signals
 from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation, evaluate_score
 from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.evaluation.sweep.work_items import Scores
-from masksift.scoring.methods import COMBINED_METHODS, score_names
+from masksift.scoring.methods import COMBINED_SCORES, score_names
 from masksift.scoring.ranking import combined_scores
 
 
@@ -59,7 +59,7 @@ class SweepScores:
         clean, corrupted = self.scores.by_variant[0][ranked], self.scores.by_variant[1 + error_type][ranked]
         values = [*np.where(wrong[:, None], corrupted, clean).T, *self.scores.by_setting[error_type, share][ranked].T]
         by_column = dict(zip([*image_columns, *threshold_columns], values, strict=True))
-        softmin, agreement = COMBINED_METHODS
+        softmin, agreement = COMBINED_SCORES
         for name, temperature in combined_columns:
             by_column[name, temperature] = combined_scores(
                 [by_column[softmin, temperature], by_column[agreement, None]]

@@ -38,7 +38,7 @@ from masksift.review.verify.reference import (
 )
 from masksift.review.verify.thresholds import Totals
 from masksift.review.verify.with_cleanlab import IssueCollector, compare_softmin
-from masksift.scoring.methods import COMBINED
+from masksift.scoring.methods import COMBINED, WORST_REGION
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, EvidenceArrays
 
 _BOX = ("region_y0", "region_x0", "region_y1", "region_x1")
@@ -180,7 +180,7 @@ class ImageCheck:
         for name in self.run.methods:
             if name in computed:
                 comparisons.number(name, where, row[name], computed[name]())
-            elif name != COMBINED:
+            elif name not in (COMBINED, WORST_REGION):
                 comparisons.skip(f"{name}: this command does not know the score", images=1)
         pairs = flagged_pairs(image, flagged)
         comparisons.equal("flagged_pixels", where, row["flagged_pixels"], int(pairs.sum()))
@@ -201,6 +201,8 @@ class ImageCheck:
         if self.pair_totals is not None:
             self._add_priorities(found, listed, image, flagged, self.pair_totals)
         self._check_worst_region(where, row, found)
+        if WORST_REGION in self.run.methods:
+            self._check_region_score(where, row, found)
         by_key: dict[Any, list[Region]] = defaultdict(list)
         for region in found:
             by_key[_key(region)].append(region)
@@ -281,6 +283,14 @@ class ImageCheck:
         if expected.box == stored:
             for name in columns:
                 comparisons.number(name, where, row[name], expected.values[name.removeprefix("region_")])
+
+    def _check_region_score(self, where: str, row: Row, found: Sequence[Region]) -> None:
+        """Compare the score that follows from the highest priority of a region of given labels."""
+        if self.run.record["configuration"].get("thresholds_from") is not None or len(found) > self._most_regions(row):
+            self.comparisons.skip(f"{WORST_REGION}: it needs the priorities of all regions of an image", images=1)
+            return
+        priorities = [float(region.values["priority"] or 0) for region in found if region.given is not None]
+        self.comparisons.number(WORST_REGION, where, row[WORST_REGION], 1 / (1 + max(priorities, default=0.0)))
 
 
 def _key(region: Region) -> tuple[Any, ...]:

@@ -364,9 +364,11 @@ def frozen_places(values: NDArray[np.float64], knots: Sequence[Mapping[str, floa
     return np.array(found)
 
 
-def combined(softmin_places: NDArray[np.float64], agreement_places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Geometric mean of the places in both rankings."""
-    return np.sqrt(softmin_places * agreement_places)
+def combined(
+    softmin_places: NDArray[np.float64], agreement_places: NDArray[np.float64], region_places: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Geometric mean of the places in three rankings with the weights 1/2, 1/4, 1/4."""
+    return np.sqrt(softmin_places) * agreement_places**0.25 * region_places**0.25
 
 
 # ------------------------------------------------------------------------------------------------------- regions

@@ -11,7 +11,7 @@ from masksift.review.verify.comparisons import TOLERANCE, Comparisons
 from masksift.review.verify.image_check import image_name
 from masksift.review.verify.reference import combined, frozen_places, places_of
 from masksift.review.verify.thresholds import Totals
-from masksift.scoring.methods import COMBINED, COMBINED_METHODS
+from masksift.scoring.methods import COMBINED, COMBINED_SCORES
 from masksift.storage.tables.image_lists import read_image_table
 from masksift.storage.tables.parquet import iter_tables, read_table
 
@@ -22,7 +22,7 @@ MAX_IMAGES = 5_000_000
 def check_rankings(run: CompletedRun, comparisons: Comparisons) -> None:
     """Recompute `combined` and the order of the ranking from the table of images."""
     images, rank_by = run.record["images"], run.record["configuration"]["rank_by"]
-    names = [*dict.fromkeys([rank_by, *((COMBINED, *COMBINED_METHODS) if COMBINED in run.methods else ())])]
+    names = [*dict.fromkeys([rank_by, *((COMBINED, *COMBINED_SCORES) if COMBINED in run.methods else ())])]
     if images > MAX_IMAGES:
         comparisons.skip(f"{COMBINED} and the ranking, which need the scores of all images: more than {MAX_IMAGES:,}")
         return
@@ -41,7 +41,7 @@ def check_rankings(run: CompletedRun, comparisons: Comparisons) -> None:
             frozen_places(columns[one], [row for row in knots if row["score"] == one])
             if frozen
             else places_of(columns[one])
-            for one in COMBINED_METHODS
+            for one in COMBINED_SCORES
         ]
         computed = combined(*places)
         comparisons.numbers(COMBINED, image, columns[COMBINED], computed)

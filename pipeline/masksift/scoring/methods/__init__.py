@@ -22,14 +22,16 @@ METHODS: dict[str, str | type[Method]] = {
 }
 """Class of each method, or its path in this package: a configuration needs the names without the kernels."""
 
+WORST_REGION = "worst_region"
+"""Score made from the priority of the worst region of an image, when all images are scored."""
 COMBINED = "combined"
-"""Score made from the places of an image in the rankings by two methods, when all images are scored."""
-COMBINED_METHODS = ("softmin", "class_agreement")
+"""Score made from the places of an image in the rankings by three scores, when all images are scored."""
+COMBINED_SCORES = ("softmin", "class_agreement", WORST_REGION)
 
 
 def score_names() -> tuple[str, ...]:
-    """Return the names of all scores: the methods, and `COMBINED`."""
-    return *METHODS, COMBINED
+    """Return the names of all scores: the methods, `WORST_REGION` and `COMBINED`."""
+    return *METHODS, WORST_REGION, COMBINED
 
 
 def method_class(name: str) -> type[Method]:

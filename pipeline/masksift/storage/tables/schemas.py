@@ -126,7 +126,7 @@ WORST_CLASS = pa.schema(
     ]
 )
 
-WORST_REGION = pa.schema(
+WORST_REGION_COLUMNS = pa.schema(
     [
         pa.field("region_y0", pa.int32()),  # box of the first region by `regions.rank_by`; null without regions
         pa.field("region_x0", pa.int32()),
@@ -169,7 +169,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
             pa.field("worst_suggested", pa.int32()),
             pa.field("worst_pixels", pa.int64()),
             *WORST_CLASS,
-            *WORST_REGION,
+            *WORST_REGION_COLUMNS,
         ]
     )
 
@@ -229,7 +229,9 @@ def scored_regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 def scored_images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of images before their regions are compared with the whole data set."""
-    return pa.schema([field for field in images_schema(methods, columns) if field.name not in WORST_REGION.names])
+    return pa.schema(
+        [field for field in images_schema(methods, columns) if field.name not in WORST_REGION_COLUMNS.names]
+    )
 
 
 def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
@@ -259,7 +261,7 @@ def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
     every = images_schema(methods, columns)
     return pa.schema(
         [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)]
-        + [*WORST_CLASS, *WORST_REGION]
+        + [*WORST_CLASS, *WORST_REGION_COLUMNS]
     )
 
 
@@ -277,7 +279,7 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
             pa.field("score", pa.float64(), nullable=False),  # the score ranked by
             *(pa.field(name, pa.float64()) for name in methods),
             *WORST_CLASS,
-            *WORST_REGION,
+            *WORST_REGION_COLUMNS,
         ]
     )
 
