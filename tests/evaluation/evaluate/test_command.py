@@ -93,7 +93,7 @@ def test_intervals_of_random_scores_contain_chance() -> None:
     wrong = np.arange(2000) % 10 == 0
     scores = {name: rng.permutation(2000) / 2000 for name in "abcd"}
     orders = {name: sort_by_score(values, wrong) for name, values in scores.items()}
-    samples = resample(orders, (100,), scores, wrong, wrong * 0.5, np.zeros((2000, 0), np.int64), 200, 0)
+    samples = resample(orders, (100,), scores, wrong, wrong * 0.5, np.zeros((2000, 0), np.int64), {}, 200, 0)
     for name in scores:
         for key, chance in ((("auroc", ""), 0.5), (("lift", "100"), 1.0), (("kendall_tau", ""), 0.0)):
             interval = percentile_interval(samples.scores[name][key])
@@ -222,12 +222,14 @@ def test_evaluation_writes_tables_plots_and_report(completed: Path) -> None:
         "report.md",
         "precision_recall.png",
         "recall_over_effort.png",
+        "region_precision.png",
     }
     for name in ("precision_recall.png", "recall_over_effort.png"):
         with Image.open(completed / name) as picture:
             assert min(picture.size) > 600
     curves = pq.read_table(completed / "curves.parquet").to_pylist()
-    assert {row["score"] for row in curves} == set(score_names())
+    scores = {row["score"] for row in curves if not row["score"].startswith("regions by ")}
+    assert scores == set(score_names())
     report = (completed / "report.md").read_text()
     for score in score_names():
         assert len(re.findall(rf"^\| `{score}` \|", report, re.MULTILINE)) == 4

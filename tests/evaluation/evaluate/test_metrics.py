@@ -206,7 +206,7 @@ def test_tau_of_many_errors_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> 
     evaluation = evaluate_score(scores, wrong, wrong * 0.5, (2,))
     assert evaluation.review is not None
     samples = resample(
-        {"s": evaluation.review}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), 9, 0
+        {"s": evaluation.review}, (2,), {"s": scores}, wrong, wrong * 0.5, np.zeros((12, 0), np.int64), {}, 9, 0
     )
     rows = {row["measure"]: row for row in score_rows("s", evaluation, samples, Totals(12, 4, 9))}
     assert rows["kendall_tau"]["value"] == pytest.approx(evaluation.values["kendall_tau", ""])
@@ -218,7 +218,9 @@ def test_interval_note_counts_resamples_without_errors() -> None:
     scores, wrong = np.arange(9) / 9, np.arange(9) == 2
     evaluation = evaluate_score(scores, wrong, None, (2,))
     assert evaluation.review is not None
-    samples = resample({"s": evaluation.review}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), 60, 0)
+    samples = resample(
+        {"s": evaluation.review}, (2,), {"s": scores}, wrong, None, np.zeros((9, 0), np.int64), {}, 60, 0
+    )
     rows = {row["measure"]: row for row in score_rows("s", evaluation, samples, Totals(9, 1, 60))}
     used = int(np.isfinite(samples.scores["s"]["auroc", ""]).sum())
     assert 0 < used < 60

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from masksift.core import signals
 from masksift.evaluation.evaluate.kendall import MAX_RESAMPLED_ERRORS, resampled_tau, score_ties
 from masksift.evaluation.evaluate.metrics import ReviewOrder, cumulate
+from masksift.evaluation.evaluate.region_orders import RegionReview
 from masksift.evaluation.evaluate.score_evaluation import Key, compute_metrics
 
 CONFIDENCE_PERCENT = 95
@@ -36,9 +37,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Samples:
-    """Metrics of R resamples, (R,) per score and metric, and totals (R, C) of the per-image count columns."""
+    """Metrics of R resamples, (R,) per score or order of regions, and totals (R, C) of the per-image count columns."""
 
     scores: Mapping[str, Mapping[Key, Floats]]
+    regions: Mapping[str, Mapping[Key, Floats]]
     totals: Floats
 
 
@@ -65,13 +67,15 @@ def resample(
     wrong: NDArray[np.bool_],
     shares: Floats | None,
     counts: NDArray[np.int64],
+    regions: Mapping[str, RegionReview],
     resamples: int,
     seed: int,
 ) -> Samples:
-    """Compute every metric of every score, and the totals of ``counts`` (N, C), on every resample of N images."""
+    """Compute every metric of scores and orders, and the totals of ``counts`` (N, C), on every resample of N images."""
     rows = np.flatnonzero(wrong)
     with_tau = shares is not None and 0 < len(rows) <= MAX_RESAMPLED_ERRORS
     metrics: dict[str, list[Mapping[Key, float]]] = {name: [] for name in reviews}
+    region_metrics: dict[str, list[Mapping[Key, float]]] = {name: [] for name in regions}
     ties: dict[str, list[float]] = {name: [] for name in reviews}
     totals = np.zeros((resamples, counts.shape[1]))
     wrong_weights = np.zeros((resamples, len(rows) if with_tau else 0))
@@ -83,15 +87,19 @@ def resample(
             metrics[name].append(compute_metrics(cumulate(review, weights), at))
             if with_tau:
                 ties[name].append(score_ties(review, weights))
+        for name, region_review in regions.items():
+            region_metrics[name].append(region_review.metrics(weights))
         if with_tau:
             wrong_weights[number] = weights[rows]
-    samples = {
-        name: {key: np.array([row[key] for row in values]) for key in (values[0] if values else ())}
-        for name, values in metrics.items()
-    }
+    samples = {name: _columns(values) for name, values in metrics.items()}
     if with_tau and resamples and shares is not None:
         for name in reviews:
             samples[name][TAU] = resampled_tau(
                 len(wrong), samples[name][AUROC], np.array(ties[name]), scores[name][rows], shares[rows], wrong_weights
             )
-    return Samples(samples, totals)
+    return Samples(samples, {name: _columns(values) for name, values in region_metrics.items()}, totals)
+
+
+def _columns(rows: Sequence[Mapping[Key, float]]) -> dict[Key, Floats]:
+    """Return the values of each metric from those of each resample."""
+    return {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else ())}

@@ -1,4 +1,4 @@
-"""Plots of precision over recall, and of recall over review effort."""
+"""Plots of precision over recall, of recall over review effort, and of precision over reviewed regions."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def plot_recall_effort(curves: Mapping[str, Curve], areas: Mapping[str, float], 
     axes.plot([0, 100 * share, 100], [0, 100, 100], linestyle=":", zorder=3, label="perfect order", **line)
     axes.set_xlabel("images reviewed, worst first (% of all ranked images)")
     axes.set_ylabel("recall: wrong images found (% of all wrong images)")
+    return _render(figure, axes)
+
+
+def plot_region_precision(curves: Mapping[str, Curve], regions: Mapping[str, int]) -> bytes:
+    """Plot precision over the number of reviewed regions as PNG, given the number of regions in each order."""
+    figure, axes = _make_figure("Precision: share of the reviewed regions that are true positives")
+    for number, (name, curve) in enumerate(curves.items()):
+        reviewed = np.rint(curve.effort * regions[name])
+        axes.plot(reviewed, 100 * curve.precision, label=name, linewidth=2.0, **line_style(number))
+    axes.set_xscale("log")
+    axes.set_xlim(1, max(2, *regions.values()))
+    axes.set_xlabel("regions reviewed, worst first")
+    axes.set_ylabel("precision (% of the regions reviewed)")
     return _render(figure, axes)
 
 

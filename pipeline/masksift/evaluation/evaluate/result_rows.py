@@ -14,7 +14,8 @@ from masksift.evaluation.evaluate.bootstrap import Samples, percentile_interval
 from masksift.evaluation.evaluate.kendall import MAX_RESAMPLED_ERRORS
 from masksift.evaluation.evaluate.metrics import CumulativeCounts, average_precision, ratio
 from masksift.evaluation.evaluate.region_matching import IOU_THRESHOLDS, region_steps
-from masksift.evaluation.evaluate.score_evaluation import ScoreEvaluation
+from masksift.evaluation.evaluate.region_orders import RegionEvaluation
+from masksift.evaluation.evaluate.score_evaluation import Curve, ScoreEvaluation
 from masksift.evaluation.evaluate.tasks import COLUMNS, PixelCounts
 
 Floats = NDArray[np.float64]
@@ -89,12 +90,34 @@ def pixel_rows(
     return rows
 
 
-def curve_rows(evaluations: Mapping[str, ScoreEvaluation]) -> Rows:
-    """Make the rows of the table of curves."""
+def order_name(name: str) -> str:
+    """Name of an order of regions in the tables: `regions by priority`."""
+    return f"regions by {name}"
+
+
+def region_rows(name: str, evaluation: RegionEvaluation, samples: Samples, totals: Totals) -> Rows:
+    """Make the rows of one order of the listed regions."""
+    resampled, score = samples.regions.get(name, {}), order_name(name)
+    return [
+        _make_row(
+            score,
+            metric,
+            at,
+            value,
+            resampled.get((metric, at)),
+            totals,
+            evaluation.true_positives,
+            evaluation.reasons.get((metric, at)),
+        )
+        for (metric, at), value in evaluation.values.items()
+    ]
+
+
+def curve_rows(curves: Mapping[str, Curve]) -> Rows:
+    """Make the rows of the table of curves, by score or order."""
     return [
         {"score": name, "effort": float(effort), "recall": float(recall), "precision": float(precision)}
-        for name, evaluation in evaluations.items()
-        if (curve := evaluation.curve) is not None
+        for name, curve in curves.items()
         for effort, recall, precision in zip(curve.effort, curve.recall, curve.precision, strict=True)
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from masksift.evaluation.evaluate.bootstrap import CONFIDENCE_PERCENT
 from masksift.evaluation.evaluate.config import EvaluateConfig
+from masksift.evaluation.evaluate.region_orders import REVIEWED_REGIONS
 from masksift.evaluation.evaluate.result_rows import Totals, best_score
 from masksift.evaluation.evaluate.score_evaluation import RECALLS
 
@@ -30,6 +31,18 @@ Over the valid pixels of all ranked images together. The issue mask is compared 
 (average precision); `self_confidence` orders all pixels. Regions are 8-connected components of the issue mask and of
 the wrong pixels, matched greedily by IoU; their average precision ranks them by size, largest first.
 """
+_ORDER_LEGEND = """
+The regions that the run lists, in each order. A region is a true positive if at least half of its pixels are wrong.
+**AUPRC**: average precision over the listed true positives. **precision**: share of true positives among the first
+regions. **wrong images**: number of different images with a true positive among the first regions.
+"""
+_PLOT_TITLES = {
+    "precision_recall.png": "Precision over recall",
+    "recall_over_effort.png": "Recall over review effort",
+    "region_precision.png": "Precision over reviewed regions",
+}
+_CONSOLE_REGIONS = 50
+"""Number of regions for which the console text tells the precision."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,11 @@ class EvaluationSummary:
         """Names of the scores, in the run's order."""
         return list(dict.fromkeys(row["score"] for row in self.rows if row["measure"] in _WHOLE_ORDER_METRICS))
 
+    @property
+    def orders(self) -> list[str]:
+        """Names of the orders of regions."""
+        return list(dict.fromkeys(row["score"] for row in self.rows if row["measure"] == "region_wrong_images"))
+
     def row(self, score: str, metric: str, at: str | None = None) -> Row:
         """Row of a metric."""
         return next(r for r in self.rows if (r["score"], r["measure"], r["at"]) == (score, metric, at))
@@ -63,11 +81,28 @@ def console_text(summary: EvaluationSummary) -> str:
         lines.append(f"reviewing in its order, {' and '.join(efforts)} of the wrong ones")
     elif summary.scores:
         lines.append(f"nothing is measured: {summary.row(summary.scores[0], 'auroc')['note']}")
+    lines += _best_order_line(summary)
     return "\n".join([*lines, *summary.notes, f"results: {summary.config.out}"])
 
 
-def report_text(summary: EvaluationSummary, *, plots: bool) -> str:
-    """Write the report page; ``plots`` tells whether to embed the two plots."""
+def _best_order_line(summary: EvaluationSummary) -> list[str]:
+    """Line on the order of regions with the highest average precision; empty if none is defined."""
+    rows = [summary.row(name, "region_average_precision") for name in summary.orders]
+    defined = [row for row in rows if row["value"] is not None]
+    if not defined:
+        return []
+    best = max(defined, key=lambda row: round(row["value"], 12))
+    text = f"best order of regions by AUPRC: {best['score'].removeprefix('regions by ')}, {_format_value(best)}"
+    hits = summary.row(best["score"], "region_precision", str(_CONSOLE_REGIONS))["value"]
+    images = summary.row(best["score"], "region_wrong_images", str(_CONSOLE_REGIONS))["value"]
+    if hits is not None:
+        text += f"; of its first {_CONSOLE_REGIONS} regions {hits * _CONSOLE_REGIONS:,.0f} are true positives"
+        text += f", in {images:,.0f} images"
+    return [text]
+
+
+def report_text(summary: EvaluationSummary, plots: Sequence[str]) -> str:
+    """Write the report page; ``plots`` are paths of pictures relative to it."""
     totals = summary.totals
     columns: list[Column] = [(title, metric, None) for metric, title in _WHOLE_ORDER_METRICS.items()]
     columns += [(f"images to find {recall}", "effort", recall) for recall in _EFFORT_RECALLS]
@@ -80,30 +115,58 @@ def report_text(summary: EvaluationSummary, *, plots: bool) -> str:
         "",
         *_score_table(summary, columns),
     ]
-    if plots:
-        lines += ["", "![Precision over recall](precision_recall.png)"]
-        lines += ["", "![Recall over review effort](recall_over_effort.png)"]
+    for name in plots:
+        lines += ["", f"![{_PLOT_TITLES[name]}]({name})"]
     for metric in ("precision", "lift", "recall"):
         amounts = [
             ("number of wrong images" if amount == "errors" else str(amount), metric, str(amount))
             for amount in summary.config.at
         ]
         lines += ["", f"## {metric.capitalize()} after a number of images", "", *_score_table(summary, amounts)]
-    lines += [*_pixel_table(summary), "", "## Legend", _SCORE_LEGEND.strip()]
+    lines += [*_pixel_table(summary), *_order_tables(summary), "", "## Legend", _SCORE_LEGEND.strip()]
     return "\n".join(lines) + "\n"
 
 
-def _score_table(summary: EvaluationSummary, columns: Sequence[Column]) -> list[str]:
-    """Table of one row per score, followed by the reasons for missing values."""
-    lines = [f"| score | {' | '.join(title for title, _, _ in columns)} |", "|---" * (len(columns) + 1) + "|"]
-    rows = [[summary.row(score, metric, at) for _, metric, at in columns] for score in summary.scores]
-    for score, cells in zip(summary.scores, rows, strict=True):
+def _score_table(
+    summary: EvaluationSummary, columns: Sequence[Column], title: str = "score", scores: Sequence[str] | None = None
+) -> list[str]:
+    """Table of one row per score, by default of images, followed by the reasons for missing values."""
+    scores = summary.scores if scores is None else scores
+    lines = [f"| {title} | {' | '.join(column for column, _, _ in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    rows = [[summary.row(score, metric, at) for _, metric, at in columns] for score in scores]
+    for score, cells in zip(scores, rows, strict=True):
         lines.append(f"| `{score}` | {' | '.join(map(_format_value, cells))} |")
     return lines + _missing_reasons(cell for cells in rows for cell in cells)
 
 
+def _order_tables(summary: EvaluationSummary) -> list[str]:
+    if not summary.orders:
+        return []
+    precision: list[Column] = [("AUPRC", "region_average_precision", None)]
+    precision += [(f"precision of {count}", "region_precision", str(count)) for count in REVIEWED_REGIONS]
+    images: list[Column] = [
+        (f"wrong images in {count}", "region_wrong_images", str(count)) for count in REVIEWED_REGIONS
+    ]
+    errors = summary.row(summary.orders[0], "region_average_precision")["errors"]
+    cap = summary.config.regions_per_image
+    reviewed = "listed regions" if cap is None else f"first {cap} regions of each image"
+    return [
+        "",
+        "## Orders of the listed regions",
+        "",
+        f"{errors:,} of the {reviewed} are true positives.",
+        "",
+        *_score_table(summary, precision, "order", summary.orders),
+        "",
+        *_score_table(summary, images, "order", summary.orders),
+        "",
+        _ORDER_LEGEND.strip(),
+    ]
+
+
 def _pixel_table(summary: EvaluationSummary) -> list[str]:
-    rows = [row for row in summary.rows if row["measure"].startswith(("pixel_", "region_"))]
+    measures = ("pixel_", "region_")
+    rows = [r for r in summary.rows if r["measure"].startswith(measures) and r["score"] not in summary.orders]
     if not rows:
         return []
     lines = ["", "## Pixels and regions", "", "| order | metric | value | wrong |", "|---|---|---|---|"]
@@ -123,6 +186,6 @@ def _format_value(row: Row) -> str:
     """Value with its interval."""
     if row["value"] is None:
         return "none"
-    digits = {"effort": 0, "lift": 2}.get(row["measure"], 3)
+    digits = {"effort": 0, "lift": 2, "region_wrong_images": 0}.get(row["measure"], 3)
     interval = "" if row["low"] is None else f" [{row['low']:,.{digits}f}, {row['high']:,.{digits}f}]"
     return f"{row['value']:,.{digits}f}{interval}"

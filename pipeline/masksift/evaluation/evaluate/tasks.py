@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from masksift.engine.planning.memory import BASE_MEMORY_BYTES, check_worker_memo
 from masksift.engine.score_task import Planes, read_planes
 from masksift.engine.work_items import BlockTask, BlockTasks, RunContext, sum_io_counters
 from masksift.evaluation.evaluate.ground_truth import TruthArrays
+from masksift.evaluation.evaluate.listed_regions import RegionMasks
 from masksift.evaluation.evaluate.metrics import CumulativeCounts, count_steps
 from masksift.evaluation.evaluate.region_matching import (
     IOU_THRESHOLDS,
@@ -67,34 +69,71 @@ class PixelContext:
     has_confidence: bool
 
 
+@dataclass(frozen=True)
+class PixelTask:
+    """One block, and the listed regions of its images."""
+
+    block_task: BlockTask
+    regions: RegionMasks
+
+
+@dataclass(frozen=True)
+class PixelTasks(Sequence[PixelTask]):
+    """Tasks of all blocks, created on access."""
+
+    blocks: BlockTasks
+    regions: RegionMasks
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    @overload
+    def __getitem__(self, number: int) -> PixelTask: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[PixelTask]: ...
+    def __getitem__(self, number: int | slice) -> PixelTask | list[PixelTask]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        task = self.blocks[number]
+        return PixelTask(task, self.regions.between(task.position, task.position + task.block.images))
+
+
 @dataclass
 class PixelResult:
     """Counts of one block.
 
     Attributes:
-        source: Index of the source.
-        start: First image of the block.
+        position: Position of its first image among all images of the run.
         encoding: Encoding of the self-confidence.
         images: (n, C), `COLUMNS` per image.
         codes: (2, bins), right and wrong valid pixels by self-confidence code (4 KiB for uint8, 1 MiB for uint16).
         sizes: Flagged regions by area.
+        regions: Pixels with known truth and wrong pixels of each listed region, (R, 2).
         task_result: Counters of the task.
     """
 
-    source: int
-    start: int
+    position: int
     encoding: Encoding
     images: Integers
     codes: Integers
     sizes: RegionSizes
+    regions: Integers
     task_result: TaskResult
 
 
 @dataclass
 class PixelCounts:
-    """Counts of all blocks; ``images`` (N, C) in the order of the run's image table."""
+    """Counts of all blocks.
+
+    Attributes:
+        images: (N, C), `COLUMNS` in the order of the run's image table.
+        regions: Pixels with known truth and wrong pixels of each listed region, (R, 2).
+        codes: Right and wrong valid pixels by self-confidence code, for each encoding.
+        sizes: Flagged regions by area, for each block.
+    """
 
     images: Integers
+    regions: Integers
     codes: dict[Encoding, Integers] = field(default_factory=dict)
     sizes: list[RegionSizes] = field(default_factory=list)
 
@@ -122,24 +161,25 @@ def peak_memory_bytes(tasks: BlockTasks) -> int:
 
 
 def count_pixels(
-    context: PixelContext, tasks: BlockTasks, executor: Executor, progress: ProgressReporter
+    context: PixelContext, tasks: BlockTasks, regions: RegionMasks, executor: Executor, progress: ProgressReporter
 ) -> PixelCounts:
     """Count pixels and regions in all blocks. Raises DataError for lost data, PlanRefused for small workers."""
     workers = [(worker.name, worker.memory) for worker in executor.workers()]
     check_worker_memory(peak_memory_bytes(tasks), workers, "comparing the pixels")
-    offsets = np.append(0, np.cumsum([spec.images for spec in tasks.sources]))
-    counts = PixelCounts(np.zeros((int(offsets[-1]), len(COLUMNS)), np.int64))
+    images = sum(spec.images for spec in tasks.sources)
+    counts = PixelCounts(np.zeros((images, len(COLUMNS)), np.int64), np.zeros((len(regions), 2), np.int64))
     with progress.stage("pixels", tasks.images) as stage:
-        for result in stage.map_tasks(executor, partial(count_block, context), tasks):
-            first = offsets[result.source] + result.start
-            counts.images[first : first + len(result.images)] = result.images
+        for result in stage.map_tasks(executor, partial(count_block, context), PixelTasks(tasks, regions)):
+            stop = result.position + len(result.images)
+            counts.images[result.position : stop] = result.images
+            counts.regions[regions.find(result.position, stop)] = result.regions
             if context.has_confidence:
                 counts.codes[result.encoding] = counts.codes.get(result.encoding, 0) + result.codes
             counts.sizes.append(result.sizes)
     return counts
 
 
-def count_block(context: PixelContext, task: BlockTask) -> PixelResult | MasksiftError:
+def count_block(context: PixelContext, task: PixelTask) -> PixelResult | MasksiftError:
     """Count one block. A data error is returned, not raised, because a retry would meet it again."""
     try:
         return _count_block(context, task)
@@ -147,8 +187,9 @@ def count_block(context: PixelContext, task: BlockTask) -> PixelResult | Masksif
         return e
 
 
-def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
-    started, run, spec, block, encoding = time.perf_counter(), context.run, task.spec, task.block, task.encoding
+def _count_block(context: PixelContext, pixel_task: PixelTask) -> PixelResult:
+    started, run, task, regions = time.perf_counter(), context.run, pixel_task.block_task, pixel_task.regions
+    spec, block, encoding = task.spec, task.block, task.encoding
     true_spec = replace(spec, labels=context.truth.arrays[block.source])
     labels, absent_is_missing = open_labels(spec, run.options), context.truth.absent_is_missing[block.source]
     truth = ArrayReader(true_spec.labels, run.options, absent_is_missing=absent_is_missing)
@@ -157,6 +198,7 @@ def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
     images = np.zeros((block.images, len(COLUMNS)), np.int64)
     codes = np.zeros((2, encoding.bins if context.has_confidence else 0), np.int64)
     matched: list[MatchedRegions] = []
+    region_pixels = np.zeros((len(regions), 2), np.int64)
     scored = _scored_images(run, task)
     sizes = image_sizes(spec, block.start, block.stop, run.options)
     for start, stop in task.layout.chunk_ranges(block.start, block.stop):
@@ -173,13 +215,17 @@ def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
         names = EVIDENCE_PLANES[:1] if context.has_confidence else ()
         confidence = [*read_planes(evidence, task, names, start, stop, evidence_buffers)]
         for i in indices:
-            valid, wrong = _compare(given[i - start], true[i - start], spec.classes, context.truth.corrected)
+            known, changed = _compare(given[i - start], true[i - start], spec.classes, context.truth.corrected)
+            number = i - block.start
+            for region in range(*regions.find(number, number + 1).indices(len(regions))):
+                region_pixels[region] = regions.count(region, (known, changed))
+            is_labeled = given[i - start] < spec.classes
+            valid, wrong = is_labeled & known, is_labeled & changed
             flagged = valid & (flags[i - start] > 0)
-            regions = match_regions(flagged, wrong)
-            matched.append(regions)
+            matches = match_regions(flagged, wrong)
+            matched.append(matches)
             pixels = [np.count_nonzero(mask) for mask in (valid, wrong, flagged, wrong & flagged)]
-            matches = regions.matched.sum(axis=1)
-            images[i - block.start] = (*pixels, regions.wrong, len(regions.areas), *matches)
+            images[number] = (*pixels, matches.wrong, len(matches.areas), *matches.matched.sum(axis=1))
             for planes in confidence:
                 for row, mask in enumerate((valid & ~wrong, wrong)):
                     codes[row] += np.bincount(planes[i - start][mask] >> encoding.key_shift, minlength=encoding.bins)
@@ -191,7 +237,7 @@ def _count_block(context: PixelContext, task: BlockTask) -> PixelResult:
         **sum_io_counters(labels, truth, masks, evidence),
         seconds=time.perf_counter() - started,
     )
-    return PixelResult(block.source, block.start, encoding, images, codes, group_by_size(matched), task_result)
+    return PixelResult(task.position, encoding, images, codes, group_by_size(matched), region_pixels, task_result)
 
 
 def _scored_images(run: RunContext, task: BlockTask) -> Sequence[bool]:
@@ -219,12 +265,12 @@ def _read_error_masks(spec: SourceSpec, reader: ArrayReader, start: int, stop: i
 
 
 def _compare(given: Planes, true: Planes, classes: int, corrected: bool) -> tuple[Mask, Mask]:
-    """Masks of valid and of wrong pixels. With corrected labels, a pixel that either side ignores is not valid."""
-    valid = given < classes
+    """Masks of pixels with known truth, and of wrong ones, which include forgotten pixels (given ignored, true not)."""
     if not corrected:
-        return valid, valid & (true != 0)
-    valid &= true < classes
-    return valid, valid & (true != given)
+        return np.ones(given.shape, bool), true != 0
+    # corrected labels say nothing of a labeled pixel that they ignore
+    has_class = true < classes
+    return has_class | (given >= classes), has_class & (true != given)
 
 
 def _incomparable(spec: SourceSpec, reason: str) -> DataError:

@@ -79,9 +79,11 @@ PLACE_KNOTS = pa.schema(
 
 MEASURES = pa.schema(
     [
-        pa.field("score", pa.string(), nullable=False),  # or `issue_mask`, `self_confidence`, which rank pixels
+        # or `issue_mask`, `self_confidence`, which rank pixels, or an order of regions: `regions by priority`
+        pa.field("score", pa.string(), nullable=False),
         pa.field("measure", pa.string(), nullable=False),
-        pa.field("at", pa.string()),  # `100`, `5%`, `errors` images, or a least IoU; null for whole rankings
+        # `100`, `5%`, `errors` images, a number of regions, or a least IoU; null for whole rankings
+        pa.field("at", pa.string()),
         pa.field("value", pa.float64()),  # null if undefined: the note gives the reason
         pa.field("low", pa.float64()),  # bounds of the 95% bootstrap interval over images
         pa.field("high", pa.float64()),
@@ -94,9 +96,9 @@ MEASURES = pa.schema(
 CURVES = pa.schema(
     [
         pa.field("score", pa.string(), nullable=False),
-        pa.field("effort", pa.float64(), nullable=False),  # reviewed share of the ranked images
-        pa.field("recall", pa.float64(), nullable=False),  # share of all errors among the reviewed images
-        pa.field("precision", pa.float64(), nullable=False),  # share of errors among the reviewed images
+        pa.field("effort", pa.float64(), nullable=False),  # reviewed share of the ranked images or listed regions
+        pa.field("recall", pa.float64(), nullable=False),  # share of all errors among the reviewed
+        pa.field("precision", pa.float64(), nullable=False),  # share of errors among the reviewed
     ]
 )
 
