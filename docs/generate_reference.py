@@ -278,6 +278,11 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
         lambda: schemas.CURVES,
     ),
     "sweep": ("`sweep.parquet` of `masksift sweep`", "One row per setting and score.", lambda: schemas.SWEEP),
+    "sweep_regions": (
+        "`sweep_regions.parquet` of `masksift sweep`",
+        "One row per setting, order of regions and measure.",
+        lambda: schemas.SWEEP_REGIONS,
+    ),
 }
 
 

@@ -206,7 +206,7 @@ def listed_regions(run: Path, wrong: Bools) -> list[reference.ListedRegion]:
 def test_measures_of_a_run_equal_plain_loops(
     per_image: int | None, many_regions: Path, planted_regions: PlantedErrors, tmp_path: Path
 ) -> None:
-    args = () if per_image is None else ("--regions_per_image", per_image)
+    args = () if per_image is None else ("--per_image", per_image)
     assert evaluate(many_regions, many_regions.parent / "right.zarr", tmp_path / "ev", *args) == 0
     regions = listed_regions(many_regions, planted_regions.wrong)
     for name in ORDER_COLUMNS:

@@ -61,9 +61,15 @@ def read_table(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_region_table(out: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(out / "sweep_regions.parquet").to_pylist()
+    return rows
+
+
 def read_results(out: Path) -> dict[str, bytes]:
     """Result files without timings."""
-    return {name: data for name, data in read_files(out).items() if re.match(r"sweep[.](parquet|md)|plots/", name)}
+    pattern = re.compile(r"sweep(_regions)?[.](parquet|md)|plots/")
+    return {name: data for name, data in read_files(out).items() if pattern.match(name)}
 
 
 def read_record(out: Path) -> dict[str, Any]:
@@ -91,11 +97,12 @@ def evaluate_setting(source: object, folder: Path, error_type: str, share: float
         out = folder / f"evaluation-{temperature}"
         options = ("--truth", truth, "--out", out, "--bootstrap", 0, "--at", "errors")
         assert run_cli("evaluate", path, *options) in (0, 3)
-        metrics |= {
-            ((row["score"], temperature if row["score"] in ("softmin", "combined") else None), row["measure"]): row
-            for row in read_metrics(out)
-            if row["at"] in (None, "errors")
-        }
+        for row in read_metrics(out):
+            key = (row["score"], temperature if row["score"] in ("softmin", "combined") else None), row["measure"]
+            if row["score"].startswith("regions by "):  # the other run has no omissions
+                metrics.setdefault((*key, row["at"]), row)
+            elif row["at"] in (None, "errors"):
+                metrics[key] = row
     return metrics
 
 
@@ -108,6 +115,14 @@ def assert_equal_metrics(source: object, out: Path, folder: Path, error_type: st
             other = expected[(row["method"], row["temperature"]), metric]
             assert row[column] == other["value"], (error_type, share, row["method"], metric)
             assert (row["images"], row["errors"]) == (other["images"], other["errors"])
+    regions = [row for row in read_region_table(out) if (row["kind"], row["share"]) == (error_type, share)]
+    orders = {key: row for key, row in expected.items() if key[0][0].startswith("regions by ")}
+    assert len(regions) == len(orders) == 3 * 9
+    assert {row["value"] for row in regions} != {None}
+    for row in regions:
+        other = orders[(row["score"], None), row["measure"], row["at"]]
+        assert row["value"] == other["value"], (error_type, share, row["score"], row["measure"], row["at"])
+        assert (row["images"], row["errors"], row["note"]) == (other["images"], other["errors"], other["note"])
 
 
 # --------------------------------------------------------------------------------- equality with the separate commands
@@ -169,7 +184,8 @@ def test_completed_sweep_is_left_unchanged_and_prints_its_summary(
     assert lines[0] == "48 settings of 15 ranked images: 2 error types x 2 shares x 12 scores"
     assert re.fullmatch(r"best score, by AUPRC [(]mean over the shares[)]: drop \w.* [(]0[.]\d+[)], swap .*", lines[1])
     assert re.fullmatch(r"best temperature of softmin, by AUPRC .*: drop (0.05|1) [(].*[)], swap .*", lines[2])
-    assert lines[3:] == ["1 images are quarantined and not measured", f"results: {completed}"]
+    assert re.fullmatch(r"best order, by AUPRC .*: drop regions by \w+ [(].*[)], swap .*", lines[3])
+    assert lines[4:] == ["1 images are quarantined and not measured", f"results: {completed}"]
 
 
 def test_sweep_report_contains_all_values_and_plots(completed: Path) -> None:

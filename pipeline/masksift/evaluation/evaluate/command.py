@@ -144,8 +144,7 @@ def _evaluate_orders(
     images = (np.cumsum(ranked) - 1)[regions.masks.image[used]]
     is_hit = (2 * wrong >= known)[used]
     return {
-        name: evaluate_order(places[used], images, is_hit, config.regions_per_image)
-        for name, places in regions.places.items()
+        name: evaluate_order(places[used], images, is_hit, config.per_image) for name, places in regions.places.items()
     }
 
 

@@ -42,8 +42,8 @@ class EvaluateConfig(ConfigSection):
         description="numbers of reviewed images for precision, recall and lift: integers, percentages of the images, "
         "or `errors` for the number of wrong images",
     )
-    regions_per_image: int | None = Field(
-        None, ge=1, description="number of regions to review of each image, its first in the order; default: all"
+    per_image: int | None = Field(
+        None, ge=1, description="largest number of regions of an image to review, its first ones; default: all"
     )
     bootstrap: int = Field(1000, ge=0, description="resamples for confidence intervals, 0 for none")
     seed: int = Field(0, ge=0, description="random seed for the resamples")

@@ -148,7 +148,7 @@ def _order_tables(summary: EvaluationSummary) -> list[str]:
         (f"wrong images in {count}", "region_wrong_images", str(count)) for count in REVIEWED_REGIONS
     ]
     errors = summary.row(summary.orders[0], "region_average_precision")["errors"]
-    cap = summary.config.regions_per_image
+    cap = summary.config.per_image
     reviewed = "listed regions" if cap is None else f"first {cap} regions of each image"
     return [
         "",

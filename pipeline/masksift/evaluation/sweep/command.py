@@ -1,8 +1,8 @@
 """Entry point of `masksift sweep`.
 
-The output holds `sweep.parquet` (one row per setting and score), `sweep.md`, `plots/*.png` and, written last,
-`sweep.json`. The directories `evidence/` and `manifest/` let an interrupted sweep, or a sweep of other scores or
-temperatures, skip the work that is done.
+The output holds `sweep.parquet` (one row per setting and score), `sweep_regions.parquet` (one row per setting, order of
+regions and metric), `sweep.md`, `plots/*.png` and, written last, `sweep.json`. The directories `evidence/` and
+`manifest/` let an interrupted sweep, or a sweep of other scores or temperatures, skip the work that is done.
 """
 
 from __future__ import annotations
@@ -34,10 +34,18 @@ from masksift.evaluation.sweep.condense_task import condense_block
 from masksift.evaluation.sweep.config import SweepConfig
 from masksift.evaluation.sweep.metrics import SweepScores, measure_settings
 from masksift.evaluation.sweep.plots import PLOTS
+from masksift.evaluation.sweep.regions import (
+    SweepRegions,
+    collect_regions,
+    load_pair_evidence,
+    measure_orders,
+    region_bytes,
+    setting_totals,
+)
 from masksift.evaluation.sweep.result_table import SweepTable
 from masksift.evaluation.sweep.score_task import score_block
 from masksift.evaluation.sweep.summary import console_text, report_text
-from masksift.evaluation.sweep.thresholds import encode_thresholds, find_thresholds
+from masksift.evaluation.sweep.thresholds import encode_thresholds, find_thresholds, reduce_statistics
 from masksift.evaluation.sweep.work_items import Scores, SweepContext, SweepTask, plane_dtypes
 from masksift.review.rendering.panels import require_matplotlib
 from masksift.runtime.executors import Executor
@@ -48,11 +56,11 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
-from masksift.storage.tables.schemas import SWEEP
+from masksift.storage.tables.schemas import SWEEP, SWEEP_REGIONS
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.evidence import EvidenceArrays
 
-RECORD, TABLE, REPORT = "sweep.json", "sweep.parquet", "sweep.md"
+RECORD, TABLE, REGION_TABLE, REPORT = "sweep.json", "sweep.parquet", "sweep_regions.parquet", "sweep.md"
 MAX_CONCURRENT_READS = 16
 """Blocks whose scores are read at the same time."""
 
@@ -85,11 +93,12 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> str:
         with config.executor.open(len(tasks), seconds, progress.message) as executor:
             check_workers(plan, executor, package_versions, progress)
             with job.lock():  # after all checks: a refused sweep leaves no trace
-                images = _compute_scores(config, context, tasks, executor, progress, stats)
+                images, regions = _compute_scores(config, context, tasks, executor, progress, stats)
                 with progress.stage("measure") as stage:
                     columns = list(context.image_methods), list(context.threshold_methods), config.combined_columns()
                     rows = measure_settings(images, config.error_types, config.shares, *columns, config.at)
-                    table = SweepTable(tuple(rows))
+                    orders = measure_orders(regions, rows[0]["images"], config.error_types, config.shares)
+                    table = SweepTable(tuple(rows), tuple(orders))
                     _write_results(directory, table, sources[0].class_names)
                 stats.add(stage.fields())
                 record = _make_record(config, context, plan, sources, stats, console_text(table))
@@ -131,9 +140,11 @@ def _extra_memory_bytes(config: SweepConfig, spec: SourceSpec, plan: Plan, numbe
     """Peak memory of a worker beyond that of a run: planes of all variants of a chunk, statistics, and one error."""
     layout, classes, error_types = plan.layouts[number], spec.classes, len(config.error_types)
     planes = np.dtype(layout.evidence_dtype).itemsize + 2 * class_dtype(classes).itemsize
-    statistics = 8 * (classes * (classes + 3 * 256) + 65536)
+    statistics = 8 * (classes * (2 * classes + 3 * 256) + 65536)
     pixels = spec.pixels * ((1 + error_types) * layout.chunk_images * planes + ERROR_BYTES_PER_PIXEL)
-    return round(ALLOCATOR_OVERHEAD * (pixels + (1 + error_types * len(config.shares)) * statistics))
+    settings = error_types * len(config.shares)
+    regions = region_bytes(spec.pixels, layout.block_images, settings)
+    return round(ALLOCATOR_OVERHEAD * (pixels + (1 + settings) * statistics + regions))
 
 
 def _make_context(config: SweepConfig, plan: Plan) -> SweepContext:
@@ -182,8 +193,8 @@ def _compute_scores(
     executor: Executor,
     progress: ProgressReporter,
     stats: RunStats,
-) -> SweepScores:
-    """Condense and score all blocks, and collect the scores of all images."""
+) -> tuple[SweepScores, list[SweepRegions]]:
+    """Condense and score all blocks, and collect the scores of all images and the regions of every setting."""
 
     def create_arrays(task: BlockTask) -> None:
         names = plane_dtypes(context, task.spec, task.layout.evidence_dtype)
@@ -195,20 +206,27 @@ def _compute_scores(
     images = sum(task.block_task.block.images for task in tasks)
     map_blocks(partial(condense_block, context), tasks, images, executor, progress, stats, CONDENSE)
     with progress.stage("thresholds") as stage:
-        thresholds = find_thresholds(context, tasks, executor, config.tccp.tau)
+        statistics = reduce_statistics(context, tasks, executor)
+        thresholds = find_thresholds(context, tasks, statistics, executor, config.tccp.tau)
         limits = encode_thresholds(thresholds, [task.block_task.encoding for task in tasks])
     stats.add(stage.fields())
     totals = map_blocks(partial(score_block, context, limits), tasks, images, executor, progress, stats, SCORE)
     stats.counts.update(totals.counts)
     with ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="scores") as pool:
         scores = list(pool.map(lambda task: Scores.load(context, task.block_task.block.number), tasks))
-    return SweepScores.concatenate(scores, [task.first_shares for task in tasks])
+    with progress.stage("regions") as stage:
+        evidence = executor.reduce(partial(load_pair_evidence, context), tasks, np.add, "regions")
+        pair_totals = setting_totals(statistics, evidence, context.shares)
+        regions = collect_regions(context, tasks, pair_totals, MAX_CONCURRENT_READS)
+    stats.add(stage.fields())
+    return SweepScores.concatenate(scores, [task.first_shares for task in tasks]), regions
 
 
 def _write_results(directory: ObjectDirectory, table: SweepTable, class_names: Sequence[str]) -> None:
     """Write table, plots and report; the record of an earlier sweep, which describes another table, is removed."""
     directory.remove(RECORD)
     write_table(directory, TABLE, table_from_rows(table.rows, SWEEP), class_names)
+    write_table(directory, REGION_TABLE, table_from_rows(table.regions, SWEEP_REGIONS), class_names)
     paths = []
     for name, plot in PLOTS.items():
         png = plot(table)

@@ -1,4 +1,4 @@
-"""Second pass of a sweep: score the images of one block in every setting."""
+"""Second pass of a sweep: score the images of one block, and find their regions, in every setting."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from masksift.engine.work_items import (
     load_output,
     reused_result,
 )
+from masksift.evaluation.sweep.regions import RegionCollector
 from masksift.evaluation.sweep.work_items import CLEAN, Setting, SweepContext, SweepTask, plane_dtypes, variant_planes
 from masksift.scoring.image import EvidencePlanes, count_confident_pixels
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods.base import ScoringInput
+from masksift.scoring.score_image import make_omission_rule
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, PREDICTED_CLASS, EvidenceArrays
+from masksift.storage.zarr.per_image import image_sizes
 
 Variant = tuple[Planes, Planes]
 """Class indices (H, W) of the labels, and the codes of their self-confidence."""
@@ -51,7 +54,16 @@ def score_block(
     limits: Mapping[Encoding, Mapping[Setting, ThresholdCodes]],
     sweep_task: SweepTask,
 ) -> TaskResult:
-    """Compute each score once per variant, or once per setting if it uses thresholds."""
+    """Compute each score once per variant, or once per setting if it uses thresholds, and the regions of each setting.
+
+    Args:
+        context: Settings of the sweep.
+        limits: Thresholds by encoding and setting.
+        sweep_task: The block.
+
+    Returns:
+        Counters of the task.
+    """
     task, block = sweep_task.block_task, sweep_task.block_task.block
     manifest = context.score_manifest
     if (output := manifest.load(SCORE, block.number)) is not None:
@@ -60,6 +72,10 @@ def score_block(
     evidence = _SweepEvidence(context, sweep_task)
     image_methods, threshold_methods = context.image_methods.values(), context.threshold_methods.values()
     settings = (len(context.error_types), context.shares)
+    methods = [*image_methods, *threshold_methods]
+    omissions = [make_omission_rule(codes[setting], methods) for setting in np.ndindex(settings)]
+    regions = RegionCollector(omissions, task.spec.class_names)
+    sizes = image_sizes(task.spec, block.start, block.stop, context.options)
     by_variant = np.full((len(context.variants), block.images, len(image_methods)), np.nan)
     by_setting = np.full((*settings, block.images, len(threshold_methods)), np.nan)
 
@@ -81,12 +97,15 @@ def score_block(
             if name in image.variants:
                 scored = scoring_input(image, image.variants[name], codes[0, 0])
                 by_variant[number, image.number] = [method.scores(scored)[0] for method in image_methods]
-        for row, share in np.ndindex(settings if threshold_methods else (0, 0)):
-            scored = scoring_input(image, image.variant(context, row, share), codes[row, share])
+        for setting, (row, share) in enumerate(np.ndindex(settings)):
+            variant = image.variant(context, row, share)
+            scored = scoring_input(image, variant, codes[row, share])
             by_setting[row, share, image.number] = [method.scores(scored)[0] for method in threshold_methods]
+            wrong = variant[0] != image.variants[CLEAN][0]
+            regions.add(setting, image.number, scored, sizes[image.number], wrong)
     arrays = {"scored": evidence.scored, "changed": evidence.changed}
     statuses = [SCORED] * int(evidence.scored.sum())
-    output = {"scores": pack_arrays(**arrays, by_variant=by_variant, by_setting=by_setting)}
+    output = {"scores": pack_arrays(**arrays, by_variant=by_variant, by_setting=by_setting), **regions.pack()}
     return finish_block(task, SCORE, manifest, block.number, output, statuses, [evidence], started)
 
 

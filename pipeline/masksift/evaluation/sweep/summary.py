@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from masksift.evaluation.sweep.config import ScoreColumn
 from masksift.evaluation.sweep.result_table import SweepTable, score_name
 
+Score = TypeVar("Score")
+
+_REGION_COLUMNS = (("region_average_precision", None), ("region_precision", "50"), ("region_wrong_images", "50"))
+"""Metrics and positions in a cell of the tables of region orders."""
+_REGION_LEGEND = """
+The regions that a run with default options lists, in each order: **AUPRC** / **precision of the first 50** / **number
+of different wrong images among them**. A region is a true positive if at least half of its pixels have an error. All
+figures: `sweep_regions.parquet`.
+"""
 _LEGEND = """
 Images are reviewed in ascending order of a score; equal scores are one step. **AUROC**: probability that a wrong image
 comes before a right one. **AUPRC**: average precision; for a random order it equals the share of wrong images. A share
@@ -27,6 +36,8 @@ def console_text(table: SweepTable) -> str:
     temperatures: list[ScoreColumn] = [("softmin", t) for t in table.temperatures]
     lines += _best_scores(table, "best score", table.scores, score_name)
     lines += _best_scores(table, "best temperature of softmin", temperatures, lambda score: f"{score[1]:g}")
+    areas = {kind: {order: table.mean_order(kind, order) for order in table.orders} for kind in table.error_types}
+    lines += _best_line("best order", areas, lambda order: order)
     return "\n".join(lines)
 
 
@@ -34,10 +45,16 @@ def _best_scores(
     table: SweepTable, title: str, scores: Sequence[ScoreColumn], name: Callable[[ScoreColumn], str]
 ) -> list[str]:
     """Line with the score of the highest mean AUPRC for each error type; empty with fewer than two scores."""
+    kinds = table.error_types if len(scores) > 1 else ()
+    areas = {kind: {score: table.mean("auprc", kind, score) for score in scores} for kind in kinds}
+    return _best_line(title, areas, name)
+
+
+def _best_line(title: str, areas: Mapping[str, Mapping[Score, float]], name: Callable[[Score], str]) -> list[str]:
+    """Line with the score of the highest area for each error type; empty without any."""
     best = []
-    for error_type in table.error_types if len(scores) > 1 else ():
-        areas = [(score, table.mean("auprc", error_type, score)) for score in scores]
-        score, area = max(areas, key=lambda item: -math.inf if math.isnan(item[1]) else round(item[1], 12))
+    for error_type, by_score in areas.items():
+        score, area = max(by_score.items(), key=lambda item: -math.inf if math.isnan(item[1]) else round(item[1], 12))
         if math.isfinite(area):
             best.append(f"{error_type} {name(score)} ({area:.3f})")
     return [f"{title}, by AUPRC (mean over the shares): {', '.join(best)}"] if best else []
@@ -55,6 +72,9 @@ def report_text(table: SweepTable, plots: Sequence[str]) -> str:
         lines += ["", f"## {name}: share of images with an error", ""]
         cells = {score_name(score): [table.row(name, share, score) for share in table.shares] for score in table.scores}
         lines += _format_grid("score", [_share_title(table, name, share) for share in table.shares], cells)
+        if table.orders:
+            shares = [f"{100 * share:g} %" for share in table.shares]
+            lines += ["", *_grid("order", shares, _order_texts(table, name))]
     if len(table.temperatures) > 1:
         lines += ["", f"## Temperature of softmin, {100 * table.middle_share:g} % of the images chosen", ""]
         cells = {
@@ -66,7 +86,8 @@ def report_text(table: SweepTable, plots: Sequence[str]) -> str:
         lines += ["", f"![{path.rpartition('/')[2].removesuffix('.png').replace('_', ' ')}]({path})"]
     reasons = dict.fromkeys(row["note"] for row in table.rows if row["auroc"] is None)
     lines += ["", f"none: {'; '.join(filter(None, reasons))}."] if reasons else []
-    return "\n".join([*lines, "", "## Legend", _LEGEND.strip()]) + "\n"
+    legend = [_LEGEND.strip(), *(["", _REGION_LEGEND.strip()] if table.orders else [])]
+    return "\n".join([*lines, "", "## Legend", *legend]) + "\n"
 
 
 def _share_title(table: SweepTable, error_type: str, share: float) -> str:
@@ -75,8 +96,22 @@ def _share_title(table: SweepTable, error_type: str, share: float) -> str:
 
 
 def _format_grid(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    return _grid(title, columns, {name: list(map(_format_cell, cells)) for name, cells in rows.items()})
+
+
+def _grid(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
     lines = [f"| {title} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-    return lines + [f"| {name} | {' | '.join(map(_format_cell, cells))} |" for name, cells in rows.items()]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+
+
+def _order_texts(table: SweepTable, error_type: str) -> dict[str, list[str]]:
+    """Cells of an error type by order of regions, one per share."""
+
+    def text(share: float, order: str) -> str:
+        values = [table.region_row(error_type, share, order, *column)["value"] for column in _REGION_COLUMNS]
+        return " / ".join("none" if v is None else f"{v:.{n}f}" for v, n in zip(values, (3, 2, 0), strict=True))
+
+    return {order: [text(share, order) for share in table.shares] for order in table.orders}
 
 
 def _format_cell(row: Mapping[str, Any]) -> str:

@@ -27,12 +27,33 @@ from masksift.scoring.statistics.thresholds import (
 )
 
 
-def find_thresholds(
-    context: SweepContext, tasks: Sequence[SweepTask], executor: Executor, tau: str | float
-) -> dict[Setting, Thresholds]:
-    """Compute the thresholds that a run over the labels of each setting would compute."""
+def reduce_statistics(
+    context: SweepContext, tasks: Sequence[SweepTask], executor: Executor
+) -> dict[Setting, Statistics]:
+    """Sum the statistics of every setting over the blocks."""
     sums = executor.reduce(partial(load_statistics, context), tasks, merge_buckets, "statistics")
-    statistics = setting_statistics(sums, context.error_types, context.shares)
+    return setting_statistics(sums, context.error_types, context.shares)
+
+
+def find_thresholds(
+    context: SweepContext,
+    tasks: Sequence[SweepTask],
+    statistics: Mapping[Setting, Statistics],
+    executor: Executor,
+    tau: str | float,
+) -> dict[Setting, Thresholds]:
+    """Compute the thresholds that a run over the labels of each setting would compute.
+
+    Args:
+        context: Settings of the sweep.
+        tasks: All blocks.
+        statistics: Statistics of the settings.
+        executor: Executor of the tasks.
+        tau: Decision threshold of tccp, as in `compute_thresholds`.
+
+    Returns:
+        Thresholds by setting.
+    """
     codes = {
         setting: {
             state.encoding: confident_codes(state.encoding, confident_thresholds(total))

@@ -121,6 +121,21 @@ SWEEP = pa.schema(
     ]
 )
 
+SWEEP_REGIONS = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),  # error type
+        pa.field("share", pa.float64(), nullable=False),  # of the images selected for an error
+        pa.field("score", pa.string(), nullable=False),  # order of regions: `regions by priority`
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("at", pa.string()),  # number of reviewed regions; null for the whole list
+        pa.field("value", pa.float64()),  # null if undefined: the note gives the reason
+        pa.field("images", pa.int64(), nullable=False),  # ranked images
+        pa.field("regions", pa.int64(), nullable=False),  # listed regions
+        pa.field("errors", pa.int64(), nullable=False),  # true positives among them
+        pa.field("note", pa.string()),
+    ]
+)
+
 WORST_CLASS = pa.schema(
     [
         pa.field("worst_class", pa.int32()),  # class with the agreement furthest below the usual one; null if none is
