@@ -1,128 +1,44 @@
-"""Study of scores on simulated errors: `PYTHONPATH=tests python -m benchmarks.study_scores [FOLDER] [SEEDS]`.
+"""Study of scores on simulated errors: `PYTHONPATH=tests python -m benchmarks.study_scores [FOLDER] [SEEDS] [CAMVID]`.
 
-There are two sources: CamVid, if it is next to the checkout, and the street scenes of the demo with the predictions of
-the demo. Each is divided in the middle (the images of CamVid are frames of one drive, so that its halves are two
-sections of it). Candidate scores are selected on the first half and tested on the second, together with the scores of
-the package as `masksift.audit` computes them. A quarter of the images of a half gets an error of one type, by seed.
-Statistics are those of the labels with errors, unless stated otherwise. Writes `study_scores.md` next to this file.
+There are two sources: CamVid, at the given path or next to the checkout, and the street scenes of the demo with the
+predictions of the demo. Each is divided in the middle (the images of CamVid are frames of one drive, so that its halves
+are two sections of it). Candidate scores are selected on the first half and tested on the second, together with the
+scores of the package as `masksift.audit` computes them. A quarter of the images of a half gets an error of one type, by
+seed. Statistics are those of the labels with errors, unless stated otherwise. Writes `study_scores.md` next to this
+file.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import masksift
-from benchmarks.candidates import Evidence, aggregates
+from benchmarks.candidates import aggregates
 from benchmarks.section import table
-from masksift.demo import make_demo
-from masksift.demo.scenes.scene import draw_scene
-from masksift.demo.scenes.street import CLASS_NAMES
-from masksift.evaluation.simulate.error_types import ERROR_TYPES, ErrorParams, apply_error
-from masksift.evaluation.simulate.sampling import image_rng, sample_images
+from benchmarks.study_data import BLIND, CAMVID, KEYS, load, prepare
 from masksift.scoring.methods import METHODS
 
 HERE = Path(__file__).parent
-CAMVID = HERE.parents[2] / "shared" / "camvid" / "camvid.zarr"
-IMAGES, HEIGHT, WIDTH, DEMO_SEED = 80, 256, 512, 3
-SHARE = 0.25
-BACKGROUND = "building"
-KEYS: Mapping[str, tuple[str, str, str]] = {
-    "drop": ("drop", "whole", "nearest"),
-    "drop, background": ("drop", "whole", "background"),
-    "drop, ignore": ("drop", "whole", "ignore"),
-    "drop, one object": ("drop", "one", "nearest"),
-    "swap": ("swap", "whole", "nearest"),
-    "swap, one object": ("swap", "one", "nearest"),
-    "shift": ("shift", "whole", "nearest"),
-    "shift, one object": ("shift", "one", "nearest"),
-    "boundary": ("boundary", "whole", "nearest"),
-    "boundary, one object": ("boundary", "one", "nearest"),
-    "coarse": ("coarse", "whole", "nearest"),
-    "coarse, one object": ("coarse", "one", "nearest"),
-    "missing_region": ("missing_region", "whole", "background"),
-}
-"""Names of the errors in the tables: error type, objects and fill."""
-BLIND = "drop, ignore"
-"""Error that no score over valid pixels can detect; shown, but not part of any mean."""
 FEW = 2
 """Seeds per error for the candidates, which take ten times as long as the scores of the package."""
 SHARPER, SOFTMIN, SOFTMIN_SHARPER = "softmin, T = 0.05", "1 - s | softmin 0.1", "1 - s | softmin 0.05"
-Planes = NDArray[np.uint8]
 Values = dict[tuple[str, str, str, int], tuple[float, float]]
 """(score, source, error, seed): AUROC, AUPRC."""
-
-
-@dataclass(frozen=True)
-class Half:
-    """Half of a source: probabilities (n, K, H, W) in 1/255, right labels (n, H, W), 255 ignored."""
-
-    name: str
-    predictions: Planes
-    labels: Planes
-    background: int
-
-    @property
-    def classes(self) -> int:
-        return self.predictions.shape[1]
-
-    @cached_property
-    def right(self) -> Evidence:
-        """Evidence of the right labels."""
-        winner = self.predictions.argmax(axis=1).astype(np.uint8), self.predictions.max(axis=1)
-        return Evidence(self.labels, self.predictions, winner)
-
-    def corrupt(self, key: str, seed: int) -> tuple[Planes, NDArray[np.bool_]]:
-        """Labels with simulated errors, and the images that have one (n,)."""
-        error_type, objects, fill = KEYS[key]
-        background = self.background if fill == "background" else None
-        params = ErrorParams(
-            error_type, ERROR_TYPES[error_type].default_size, tuple(range(self.classes)), objects, fill, background
-        )
-        labels = self.labels.copy()
-        for i in sample_images(seed, error_type, self.name, len(labels), SHARE):
-            corrupted = apply_error(labels[i], image_rng(seed, error_type, self.name, i), params)
-            labels[i] = labels[i] if corrupted is None else corrupted.plane
-        return labels, (labels != self.labels).any(axis=(1, 2))
-
-
-@cache
-def load(source: str, second: bool, folder: Path) -> Half:
-    if source == "CamVid":
-        group: Any = zarr.open_group(CAMVID, mode="r")
-        labels, names = np.asarray(group["labels"][:]), list(group.attrs["class_names"])
-        labels = np.where(labels >= len(names), 255, labels).astype(np.uint8)
-    else:
-        group = zarr.open_group(folder / "source.zarr", mode="r")
-        labels, names = np.load(folder / "right.npy"), list(CLASS_NAMES)
-    middle = len(labels) // 2
-    part = slice(middle, None) if second else slice(middle)
-    return Half(f"{source} {second:d}", np.asarray(group["predictions"][part]), labels[part], names.index(BACKGROUND))
-
-
-def prepare(folder: Path) -> tuple[str, ...]:
-    """Write the demo's source and its labels without the demo's errors; return the available sources."""
-    make_demo(folder, images=IMAGES, seed=DEMO_SEED, height=HEIGHT, width=WIDTH)
-    if not (folder / "right.npy").exists():
-        np.save(folder / "right.npy", np.stack([draw_scene(DEMO_SEED, i, HEIGHT, WIDTH)[1] for i in range(IMAGES)]))
-    return ("CamVid", "demo") if CAMVID.exists() else ("demo",)
 
 
 # ---------------------------------------------------------------------------------------------- what is compared
 
 
-def compare_candidates(source: str, folder: Path, second: bool, key: str, seed: int) -> Values:
-    half = load(source, second, folder)
+def compare_candidates(source: str, folder: Path, camvid: Path, second: bool, key: str, seed: int) -> Values:
+    half = load(source, second, folder, camvid)
     labels, wrong = half.corrupt(key, seed)
     given, found = replace(half.right, labels=labels), {}
     for basis in (given, half.right):
@@ -133,8 +49,8 @@ def compare_candidates(source: str, folder: Path, second: bool, key: str, seed: 
     return found
 
 
-def compare_scores(source: str, folder: Path, second: bool, key: str, seed: int) -> Values:
-    half = load(source, second, folder)
+def compare_scores(source: str, folder: Path, camvid: Path, second: bool, key: str, seed: int) -> Values:
+    half = load(source, second, folder, camvid)
     labels, wrong = half.corrupt(key, seed)
     columns = {}
     for temperature, names in ((0.1, tuple(METHODS)), (0.05, ("softmin",))):
@@ -227,15 +143,17 @@ def page(first: Values, second: Values, scores: Values, sources: tuple[str, ...]
     return "\n\n".join(part.rstrip() for part in text) + "\n"
 
 
-def main(folder: Path, seeds: int) -> None:
-    sources, found = prepare(folder), []
+def main(folder: Path, seeds: int, camvid: Path) -> None:
+    sources, found = prepare(folder, camvid), []
     with ProcessPoolExecutor(2) as pool:
         for work, second, some in (
             (compare_candidates, False, min(seeds, FEW)),
             (compare_candidates, True, min(seeds, FEW)),
             (compare_scores, True, seeds),
         ):
-            every = [(src, folder, second, key, seed) for src in sources for key in KEYS for seed in range(some)]
+            every = [
+                (src, folder, camvid, second, key, seed) for src in sources for key in KEYS for seed in range(some)
+            ]
             parts = list(pool.map(work, *zip(*every, strict=True)))
             found.append({place: values for part in parts for place, values in part.items()})
     text = page(*found, sources)
@@ -244,4 +162,9 @@ def main(folder: Path, seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "study-run"), int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    words = sys.argv[1:]
+    main(
+        Path(words[0] if words else "study-run"),
+        int(words[1]) if len(words) > 1 else 3,
+        Path(words[2]) if len(words) > 2 else CAMVID,
+    )

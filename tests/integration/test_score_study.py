@@ -1,24 +1,17 @@
-"""Study of scores: candidates by hand calculation, and the page of synthetic values."""
+"""Studies of scores and of region orders: by hand calculation, and the pages of synthetic values."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from benchmarks import study_orders
 from benchmarks.candidates import Evidence, aggregates, boxes, largest
-from benchmarks.study_scores import (
-    BLIND,
-    KEYS,
-    SHARPER,
-    SOFTMIN,
-    SOFTMIN_SHARPER,
-    Half,
-    Values,
-    margin,
-    mean_value,
-    page,
-)
-from masksift.scoring.methods import METHODS
+from benchmarks.study_data import BLIND, KEYS, Half
+from benchmarks.study_orders import OMISSIONS, ORDERS, RATE, Case, Mean, Measured, all_cases, mean_area, order_keys
+from benchmarks.study_scores import SHARPER, SOFTMIN, SOFTMIN_SHARPER, Values, margin, mean_value, page
+from masksift.scoring.methods import METHODS, score_names
 
 
 def evidence(given: list[int], s_of_0: list[int]) -> Evidence:
@@ -109,3 +102,62 @@ def test_page_shows_the_best_aggregation_of_each_evidence() -> None:
     assert "x: mean" not in text
     assert "| 1 - s: softmin 0.1 | 0.800 | +0.000 ± 0.000 (least +0.000) |" in text
     assert text.count("| mean AUROC | 0.800 |") == 2
+
+
+# ------------------------------------------------------------------------------------------------- region orders
+
+
+def measured(value: float, resampled: list[float]) -> Measured:
+    names = [*ORDERS, *OMISSIONS, *score_names()]
+    areas = {name: 2 * value if name in ("priority", "combined") else value for name in names}
+    samples = {name: np.array(resampled) * areas[name] / value for name in names}
+    return Measured(areas, samples, dict.fromkeys(names, 0.5), dict.fromkeys(names, 7.0))
+
+
+def test_mean_of_a_resample_leaves_out_cases_without_errors() -> None:
+    cases = [Case("demo", "given", True, "drop", RATE, seed) for seed in range(2)]
+    found = {cases[0]: measured(0.5, [0.5, np.nan, np.nan]), cases[1]: measured(0.25, [0.75, 0.25, np.nan])}
+    mean = mean_area(found, "evidence", cases)
+    assert mean.value == 0.375
+    assert mean.resampled.tolist() == pytest.approx([0.625, 0.25, np.nan], nan_ok=True)
+    assert mean.over(mean).text() == "1.000 [1.000, 1.000]"
+    assert Mean(0.5, np.array([np.nan])).text(1) == "0.5"
+
+
+def test_other_priorities_change_omissions_only() -> None:
+    columns = {"evidence": [4.0, 9.0], "priority": [1.0, 2.0], "class_priority": [1.0, 3.0]}
+    columns["mean_predicted_confidence"] = [0.5, 0.99]
+    keys = order_keys(pa.table({**columns, "kind": ["label", "omission"]}))
+    assert keys["class"].tolist() == [1, 3]
+    assert (keys["last"].tolist(), keys["by evidence"].tolist()) == ([1, -1], [1, 9])
+    expected = 3 * 0.99 * np.log(1.0 / 0.21) ** 2
+    assert keys["self-confidence 0.2"].tolist() == pytest.approx([1, expected])
+
+
+def test_errors_of_two_keys_alternate() -> None:
+    labels = np.zeros((8, 20, 20), np.uint8)
+    labels[:, 5:15, 5:15] = 1
+    half = Half("here", np.zeros((8, 2, 20, 20), np.uint8), labels, 0)
+    given, wrong = half.corrupt(study_orders.MIXED, 0, 0.5)
+    forgotten = (given == 255).any(axis=(1, 2))
+    assert (wrong.sum(), forgotten.sum()) == (4, 2)
+    assert half.corrupt("drop", 0, 0.01)[1].sum() == 1, "at least one image"
+
+
+def test_page_compares_the_orders() -> None:
+    found = {case: measured(0.3, [0.2, 0.3, 0.4]) for case in all_cases(["demo"], 1)}
+    text = study_orders.page(found, ["demo"])
+    row = "| demo | given | second | 0.300 [0.205, 0.395] | 0.600 [0.410, 0.790] | 0.300 [0.205, 0.395] "
+    assert f"{row}| 2.00 [2.00, 2.00] | 1.00 [1.00, 1.00] | 0.50 / 0.50 / 0.50 | 7.0 / 7.0 / 7.0 |" in text
+    assert "| demo | swap, one object | 0.300 / 0.300 | 0.600 / 0.600 | 0.300 / 0.300 |" in text
+    assert text.count("| demo | weak |") == 2 * 2 + 2, "both halves of the orders of two groups, and the scores"
+    assert "+0.300 [+0.205, +0.395] |" in text
+
+
+def test_region_is_a_true_positive_if_half_of_it_is_wrong() -> None:
+    region = {"y0": 0, "x0": 1, "y1": 2, "x1": 3, "height": 2, "area": 4, "rle": [2, 4]}
+    wrong = np.zeros((2, 4), bool)
+    wrong[0, 1] = wrong[0, 0] = True
+    assert not study_orders._is_hit(region, wrong)
+    wrong[1, 2] = True
+    assert study_orders._is_hit(region, wrong)
