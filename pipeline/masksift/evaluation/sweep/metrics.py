@@ -57,13 +57,15 @@ class SweepScores:
         """Scores (n,) of the ranked images in a setting, in the order of `score_names`."""
         ranked, (wrong, _) = self.scores.scored, self.errors(error_type, share)
         clean, corrupted = self.scores.by_variant[0][ranked], self.scores.by_variant[1 + error_type][ranked]
-        values = [*np.where(wrong[:, None], corrupted, clean).T, *self.scores.by_setting[error_type, share][ranked].T]
+        values: list[NDArray[np.float64]] = [
+            *np.where(wrong[:, None], corrupted, clean).T,
+            *self.scores.by_setting[error_type, share][ranked].T,
+        ]
         by_column = dict(zip([*image_columns, *threshold_columns], values, strict=True))
         softmin, agreement = COMBINED_SCORES
         for name, temperature in combined_columns:
-            by_column[name, temperature] = combined_scores(
-                [by_column[softmin, temperature], by_column[agreement, None]]
-            )
+            combined, _ = combined_scores([by_column[softmin, temperature], by_column[agreement, None]])
+            by_column[name, temperature] = combined
         order = score_names()
         return {c: by_column[c] for c in sorted(by_column, key=lambda c: (order.index(c[0]), c[1] or 0))}
 
