@@ -246,10 +246,10 @@ def page(found: Found, sources: Sequence[str]) -> str:
     seeds = len({case.seed for case in found})
     text = [
         "# Region orders and scores on known errors",
-        "Written by `PYTHONPATH=tests python -m benchmarks.study_orders`, whose docstring describes the method. A "
-        "region is a true\npositive if at least half of its pixels have an error. Values are average precision (AUPRC),"
-        f"\nmean over errors and {seeds} seeds, in brackets 95 % bootstrap intervals over images. Natural errors of "
-        "CamVid's annotations count as correct.",
+        "Written by `PYTHONPATH=tests python -m benchmarks.study_orders`, whose docstring describes the method. "
+        "A region is a\ntrue positive if at least half of its pixels have an error. Values are average precision "
+        f"(AUPRC), mean over errors and\n{seeds} seeds, in brackets 95 % bootstrap intervals over images. Natural "
+        "errors of CamVid's annotations count as correct.",
     ]
     for group, keys in GROUPS.items():
         text += [f"## Orders of regions: {group}\n\n{', '.join(keys)}; {RATE:.0%} of the images."]
