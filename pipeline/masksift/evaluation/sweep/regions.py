@@ -198,6 +198,7 @@ def collect_regions(
     context: SweepContext, tasks: Sequence[SweepTask], totals: Sequence[PairTotals], concurrent_reads: int
 ) -> list[SweepRegions]:
     """Collect the regions of every setting: at most `MAX_REGIONS`, plus a quarter more until the end."""
+    # the client holds 59 bytes per region: 0.2 GB for thirty settings of as many regions as a run lists
     found: list[list[SweepRegions]] = [[] for _ in totals]
     for block in _iter_block_regions(context, tasks, concurrent_reads):
         signals.raise_if_interrupted()
