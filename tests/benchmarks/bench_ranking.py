@@ -27,7 +27,7 @@ from masksift.engine.result_tables import ImageRanking, RegionRanking
 from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
-from masksift.scoring.methods import COMBINED, METHODS, score_names
+from masksift.scoring.methods import COMBINED, METHODS, WORST_REGION, score_names
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.manifest import pack
 from masksift.storage.objects import ObjectDirectory
@@ -47,7 +47,9 @@ TOTALS = PairTotals(np.full((CLASSES, CLASSES), 1e9), np.full(CLASSES, 1 << 40),
 
 
 def make_context(out: Path) -> CompactContext:
-    run = RunContext(FINGERPRINT, 4, (), "rank", str(out), max_regions=MAX_REGIONS, combines=True)
+    run = RunContext(
+        FINGERPRINT, 4, (), "rank", str(out), max_regions=MAX_REGIONS, table_scores=(WORST_REGION, COMBINED)
+    )
     images, names = ImageRanking(score_names(), (), COMBINED), tuple(f"class {k}" for k in range(CLASSES))
     return CompactContext(run, images, RegionRanking((), MAX_REGIONS), names)
 

@@ -347,7 +347,7 @@ def test_methods_without_a_name_fail() -> None:
     ("methods", "score"),
     [
         (None, "combined"),
-        ("softmin,class_agreement,combined", "combined"),
+        ("softmin,class_agreement,worst_region,combined", "combined"),
         ("clc,softmin,class_agreement", "softmin"),
         ("clc,iou", "clc"),
     ],
@@ -358,8 +358,8 @@ def test_rank_by_is_by_default_the_combined_score_if_it_is_computed(methods: str
 
 
 def test_combined_score_without_its_methods_fails() -> None:
-    with raises(UsageError, r"The methods contain combined, but not class_agreement\. .*Add class_agreement to"):
-        build_run_config(REQUIRED, {"methods": "softmin,combined"})
+    with raises(UsageError, r"The methods contain combined, but not worst_region\. .*Add worst_region to"):
+        build_run_config(REQUIRED, {"methods": "softmin,class_agreement,combined"})
 
 
 def test_executor_without_a_required_key_fails() -> None:

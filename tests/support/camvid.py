@@ -20,7 +20,7 @@ EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
         "iou": (0.814, 0.547),
         "coco": (0.629, 0.298),
         "class_agreement": (0.848, 0.782),
-        "combined": (0.842, 0.780),
+        "combined": (0.854, 0.789),
     },
     "swap": {
         "ccp": (0.933, 0.905),
@@ -31,7 +31,7 @@ EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
         "iou": (0.917, 0.818),
         "coco": (0.889, 0.811),
         "class_agreement": (0.953, 0.953),
-        "combined": (0.981, 0.969),
+        "combined": (0.983, 0.975),
     },
     "shift": {
         "ccp": (0.794, 0.566),
@@ -42,7 +42,7 @@ EXPECTED = {  # AUROC, AUPRC of 1 - score against "this image was changed"
         "iou": (0.750, 0.482),
         "coco": (0.762, 0.521),
         "class_agreement": (0.785, 0.635),
-        "combined": (0.915, 0.818),
+        "combined": (0.928, 0.873),
     },
 }
 

@@ -90,7 +90,7 @@ def evaluate_setting(source: object, folder: Path, error_type: str, share: float
     first, other = TEMPERATURES
     labels = ("--labels_from", truth / "labels", "--softmin.temperature", first)
     assert run_cli("run", "--source", source, *labels, *quarantine, *args, "--out", run) == 0
-    again = ("--softmin.temperature", other, "--methods", "softmin,class_agreement,combined")
+    again = ("--softmin.temperature", other, "--methods", "softmin,class_agreement,worst_region,combined")
     assert run_cli("score", run, "--out", folder / "again", *again, *quarantine) == 0
     metrics = {}
     for temperature, path in ((first, run), (other, folder / "again")):
@@ -166,7 +166,7 @@ def test_sweep_table_has_one_row_per_setting_and_score(completed: Path) -> None:
     assert [(row["kind"], row["share"], row["method"], row["temperature"]) for row in table] == [
         (error_type, share, *score) for error_type in TYPES for share in SHARES for score in scores
     ]
-    assert read_record(completed)["settings"] == len(table) == 48
+    assert read_record(completed)["settings"] == len(table) == 52
     assert {row["errors"] for row in table if row["share"] == 0.2} == {3}
 
 
@@ -181,7 +181,7 @@ def test_completed_sweep_is_left_unchanged_and_prints_its_summary(
     printed = capsys.readouterr()
     assert printed.err == f"{completed} is complete already: nothing to do\n"
     lines = printed.out.splitlines()
-    assert lines[0] == "48 settings of 15 ranked images: 2 error types x 2 shares x 12 scores"
+    assert lines[0] == "52 settings of 15 ranked images: 2 error types x 2 shares x 13 scores"
     assert re.fullmatch(r"best score, by AUPRC [(]mean over the shares[)]: drop \w.* [(]0[.]\d+[)], swap .*", lines[1])
     assert re.fullmatch(r"best temperature of softmin, by AUPRC .*: drop (0.05|1) [(].*[)], swap .*", lines[2])
     assert re.fullmatch(r"best order, by AUPRC .*: drop regions by \w+ [(].*[)], swap .*", lines[3])

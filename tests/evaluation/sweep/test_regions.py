@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,16 @@ def test_lists_are_limited_as_in_a_run_for_any_blocks(sizes: tuple[int, ...], mo
     blocks = [every.take(np.arange(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
     monkeypatch.setattr(sweep_regions, "_iter_block_regions", lambda *_: iter(blocks))
     context: Any = None
-    for number, found in enumerate(collect_regions(context, [], totals, 1)):
+    tasks: Any = [SimpleNamespace(block_task=SimpleNamespace(block=SimpleNamespace(images=4)))]
+    collected, priorities = collect_regions(context, tasks, totals, 1)
+    for number, found in enumerate(collected):
         regions = every.take(every.setting == number).compare(totals[number])
         assert len(regions) > 8
         highest = sorted(range(len(regions)), key=lambda i: (-float(regions.priority[i]), i))[:8]
         assert_equal(found, regions.take(np.array(sorted(highest))))
+        for image in range(4):
+            own = regions.priority[(regions.image == image) & (regions.given != OMISSION)]
+            assert priorities[number, image] == max(own, default=0.0), "of all regions, not only of the listed ones"
 
 
 def test_regions_take_the_planned_memory() -> None:

@@ -51,6 +51,7 @@ from masksift.review.rendering.panels import require_matplotlib
 from masksift.runtime.executors import Executor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
+from masksift.scoring.region_priority import region_scores
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.dataset import open_data_set
@@ -95,7 +96,7 @@ def sweep(config: SweepConfig, progress: ProgressReporter) -> str:
             with job.lock():  # after all checks: a refused sweep leaves no trace
                 images, regions = _compute_scores(config, context, tasks, executor, progress, stats)
                 with progress.stage("measure") as stage:
-                    columns = list(context.image_methods), list(context.threshold_methods), config.combined_columns()
+                    columns = list(context.image_methods), list(context.threshold_methods), config.table_columns()
                     rows = measure_settings(images, config.error_types, config.shares, *columns, config.at)
                     orders = measure_orders(regions, rows[0]["images"], config.error_types, config.shares)
                     table = SweepTable(tuple(rows), tuple(orders))
@@ -217,9 +218,10 @@ def _compute_scores(
     with progress.stage("regions") as stage:
         evidence = executor.reduce(partial(load_pair_evidence, context), tasks, np.add, "regions")
         pair_totals = setting_totals(statistics, evidence, context.shares)
-        regions = collect_regions(context, tasks, pair_totals, MAX_CONCURRENT_READS)
+        regions, highest = collect_regions(context, tasks, pair_totals, MAX_CONCURRENT_READS)
     stats.add(stage.fields())
-    return SweepScores.concatenate(scores, [task.first_shares for task in tasks]), regions
+    by_region = region_scores(highest).reshape(-1, context.shares, highest.shape[1])
+    return SweepScores.concatenate(scores, [task.first_shares for task in tasks], by_region), regions
 
 
 def _write_results(directory: ObjectDirectory, table: SweepTable, class_names: Sequence[str]) -> None:
@@ -241,7 +243,7 @@ def _write_results(directory: ObjectDirectory, table: SweepTable, class_names: S
 def _make_record(
     config: SweepConfig, context: SweepContext, plan: Plan, sources: Sequence[SourceSpec], stats: RunStats, text: str
 ) -> dict[str, Any]:
-    scores = [*context.image_methods, *context.threshold_methods, *config.combined_columns()]
+    scores = [*context.image_methods, *context.threshold_methods, *config.table_columns()]
     settings = len(config.error_types) * len(config.shares) * len(scores)
     return {
         "fingerprint": context.score_fingerprint,

@@ -21,7 +21,7 @@ from masksift.core.text import closest_match
 from masksift.evaluation.evaluate.config import ERRORS, parse_review_amount
 from masksift.evaluation.simulate.config import SimulateConfig
 from masksift.evaluation.simulate.error_types import ERROR_TYPES
-from masksift.scoring.methods import COMBINED, make_methods, score_names
+from masksift.scoring.methods import COMBINED, WORST_REGION, make_methods, score_names
 
 if TYPE_CHECKING:
     from masksift.scoring.methods.base import Method
@@ -142,10 +142,11 @@ class SweepConfig(SourceOptions):
         """Make the methods that also depend on the thresholds of a setting."""
         return {(method.name, None): method for method in make_methods(set(self.methods) & set(THRESHOLD_METHODS), {})}
 
-    def combined_columns(self) -> tuple[ScoreColumn, ...]:
-        """Return `COMBINED` once per temperature of softmin, if it is to be computed."""
+    def table_columns(self) -> tuple[ScoreColumn, ...]:
+        """Return the scores made from the tables of all images; `COMBINED` once per temperature of softmin."""
+        region: tuple[ScoreColumn, ...] = ((WORST_REGION, None),) if WORST_REGION in self.methods else ()
         temperatures = dict.fromkeys(self.softmin.temperatures if COMBINED in self.methods else ())
-        return tuple((COMBINED, t) for t in temperatures)
+        return *region, *((COMBINED, t) for t in temperatures)
 
     def condense_identity(self) -> dict[str, Any]:
         """Keys that determine the evidence and the statistics."""

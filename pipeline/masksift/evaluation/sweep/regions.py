@@ -196,17 +196,33 @@ def setting_totals(
 
 def collect_regions(
     context: SweepContext, tasks: Sequence[SweepTask], totals: Sequence[PairTotals], concurrent_reads: int
-) -> list[SweepRegions]:
-    """Collect the regions of every setting: at most `MAX_REGIONS`, plus a quarter more until the end."""
+) -> tuple[list[SweepRegions], Floats]:
+    """Collect the regions of every setting, at most `MAX_REGIONS`.
+
+    Args:
+        context: Settings of the sweep.
+        tasks: All blocks.
+        totals: Totals of every setting.
+        concurrent_reads: Blocks whose regions are read at the same time.
+
+    Returns:
+        The regions of every setting, and the highest priority of a region of a given label of all images, 0 without
+        any, (settings, N).
+    """
+    images = sum(task.block_task.block.images for task in tasks)
+    highest = np.zeros((len(totals), images))
     # the client holds 59 bytes per region: 0.2 GB for thirty settings of as many regions as a run lists
     found: list[list[SweepRegions]] = [[] for _ in totals]
     for block in _iter_block_regions(context, tasks, concurrent_reads):
         signals.raise_if_interrupted()
         for number, groups in enumerate(found):
-            groups.append(block.take(block.setting == number).compare(totals[number]))
+            compared = block.take(block.setting == number).compare(totals[number])
+            is_label = compared.given != OMISSION
+            np.maximum.at(highest[number], compared.image[is_label], compared.priority[is_label])
+            groups.append(compared)
             if sum(map(len, groups)) > MAX_REGIONS + MAX_REGIONS // 4:
                 found[number] = [SweepRegions.concatenate(groups).highest(MAX_REGIONS)]
-    return [SweepRegions.concatenate(groups).highest(MAX_REGIONS) for groups in found]
+    return [SweepRegions.concatenate(groups).highest(MAX_REGIONS) for groups in found], highest
 
 
 def _iter_block_regions(
