@@ -36,6 +36,8 @@ ACCEPT, REJECT, UNSURE = "accept", "reject", "unsure"
 PARTIAL = "partial"
 """Status of an image of which only some listed regions are decided, none as accepted: neither wrong nor right."""
 
+_UNMODIFIED = "Pass an unmodified file saved by the report page"
+
 ImageKey = tuple[str, int]
 """Source name and image index."""
 
@@ -128,6 +130,47 @@ class ReviewDecisions:
             )
 
 
+class RegionCheck:
+    """Check, while a run's table of regions is read, that the decisions are about regions of that run.
+
+    Args:
+        run: The run.
+        decisions: Decisions on it. Another run raises UsageError, an image that the run lacks DataError.
+    """
+
+    def __init__(self, run: CompletedRun, decisions: ReviewDecisions) -> None:
+        decisions.check_run(run.record["fingerprint"], run.context.out)
+        self._url = decisions.url
+        for source, index in decisions.ids:
+            images = run.tasks.sources[run.source_index[source]].images if source in run.source_index else 0
+            if index >= images:
+                raise DataError(
+                    f"{self._url} mentions image {index} of {source}, but the run has {images:,} images of it",
+                    _UNMODIFIED,
+                )
+        self._images: dict[int, set[ImageKey]] = {}
+        for key, ranks in decisions.regions.items():
+            for rank in ranks:
+                self._images.setdefault(rank, set()).add(key)
+
+    def add(self, rank: int, key: ImageKey) -> None:
+        """Check a row of the table. Decisions that assign its rank to another image raise DataError."""
+        if others := self._images.pop(rank, set()) - {key}:
+            source, index = min(others)
+            raise DataError(
+                f"{self._url} assigns region {rank:,} to image {index} of {source}, "
+                f"but it belongs to image {key[1]} of {key[0]}",
+                _UNMODIFIED,
+            )
+
+    def finish(self, total: int) -> None:
+        """Raise DataError if a decision is about none of the ``total`` rows."""
+        if self._images:
+            raise DataError(
+                f"{self._url} mentions region {min(self._images):,}, but the run lists {total:,}", _UNMODIFIED
+            )
+
+
 def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
     """Read a decisions file, whose last entry on an image or region counts; raises DataError if it is invalid."""
     directory, name = split_url(url)
@@ -160,4 +203,4 @@ def load_decisions(url: str, options: Mapping[str, Any]) -> ReviewDecisions:
 
 
 def _invalid_file(url: str, reason: str) -> tuple[str, str]:
-    return f"{url} is not a decisions file ({reason})", "Pass an unmodified file saved by the report page"
+    return f"{url} is not a decisions file ({reason})", _UNMODIFIED
