@@ -36,6 +36,7 @@ from masksift.review.corrections.config import CorrectionsConfig
 from masksift.review.export.config import ExportConfig, LabelStudioConfig
 from masksift.review.inspect.config import ShowConfig, TopConfig
 from masksift.review.report.config import ReportConfig
+from masksift.review.rerank.config import RerankConfig
 from masksift.review.verify.config import VerifyConfig
 from masksift.scoring.methods import score_names
 from masksift.storage.tables import schemas
@@ -50,6 +51,7 @@ MODELS: dict[str, tuple[str, type[BaseModel]]] = {
     "report": ("`masksift report`", ReportConfig),
     "show": ("`masksift show`", ShowConfig),
     "top": ("`masksift top`", TopConfig),
+    "rerank": ("`masksift rerank`", RerankConfig),
     "compare": ("`masksift compare`", CompareConfig),
     "check": ("`masksift check`", CheckConfig),
     "verify": ("`masksift verify`", VerifyConfig),
@@ -233,6 +235,7 @@ def _escaped(text: str) -> str:
     return "`".join(re.sub(r"([*<\[\]])", r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts))
 
 
+RERANKED_COLUMNS = ("rank", "old_rank", "probability", "decision")
 TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
     "ranking": (
         "`ranking/part-*.parquet`",
@@ -248,6 +251,12 @@ TABLES: dict[str, tuple[str, str, Callable[[], pa.Schema]]] = {
         "`regions/part-*.parquet`",
         "One row per region, the first to review on top.",
         schemas.regions_schema,
+    ),
+    "reranked": (
+        "`reranked.parquet` of `masksift rerank`",
+        "One row per region that is neither accepted nor rejected, with the columns of the table of regions except\n"
+        "`rle`, and these:",
+        lambda: pa.schema([field for field in schemas.reranked_schema() if field.name in RERANKED_COLUMNS]),
     ),
     "sources": ("`sources.parquet`", "One row per source, in order.", lambda: schemas.SOURCES),
     "thresholds": ("`thresholds.parquet`", "One row per class.", lambda: schemas.THRESHOLDS),

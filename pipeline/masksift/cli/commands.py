@@ -170,6 +170,18 @@ def correct(args: argparse.Namespace) -> int:
     return 0
 
 
+def rerank(args: argparse.Namespace) -> int:
+    """Run `masksift rerank`."""
+    from masksift.review.rerank.config import RerankConfig
+
+    config = _config(args, RerankConfig)
+    from masksift.review.rerank.command import rerank
+    from masksift.review.rerank.summary import format_text
+
+    print(format_text(rerank(config)))
+    return 0
+
+
 def compare(args: argparse.Namespace) -> int:
     """Run `masksift compare`."""
     from masksift.review.compare.config import CompareConfig

@@ -185,6 +185,10 @@ def _add_top_options(parser: CommandParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
+def _add_rerank_options(parser: CommandParser) -> None:
+    _add_model_options(parser, "review.rerank.config:RerankConfig", ("run",), short_flags={"top": "-n"})
+
+
 def _add_compare_options(parser: CommandParser) -> None:
     parser.add_argument("old", metavar="OLD", help="URL of a completed run")
     parser.add_argument("new", metavar="NEW", help="URL of another completed run")
@@ -302,6 +306,11 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
         partial(_add_model_options, model_path="review.inspect.config:ShowConfig", positional=("run", "image")),
     ),
     "top": (commands.top, "list the images or regions that are most likely mislabeled", _add_top_options),
+    "rerank": (
+        commands.rerank,
+        "learn from the decisions so far, and reorder the regions that remain",
+        _add_rerank_options,
+    ),
     "compare": (commands.compare, "compare the rankings of two completed runs", _add_compare_options),
     "check": (
         commands.check,

@@ -251,6 +251,20 @@ def scored_images_schema(methods: Sequence[str], columns: Sequence[str] = ()) ->
     )
 
 
+def reranked_schema(columns: Sequence[str] = ()) -> pa.Schema:
+    """Return the schema of the regions that remain to be reviewed, in the order learned from decisions."""
+    regions = unranked_regions_schema(columns)
+    return pa.schema(
+        [
+            pa.field("rank", pa.int64(), nullable=False),
+            pa.field("old_rank", pa.int64(), nullable=False),
+            pa.field("probability", pa.float64()),  # of a wrong label; null with too few decisions
+            pa.field("decision", pa.string()),  # `unsure`, or null
+            *(field for field in regions if field.name != "rle"),
+        ]
+    )
+
+
 def truth_schema(columns: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of known errors: one row per image with an error in its labels."""
     return pa.schema(
