@@ -2,9 +2,8 @@
 
 Reviewers begin at the top of the list, so that the decisions tell little about the rest. Two priors make up for it:
 strong regularization, and the *background*: regions spread evenly over the rest of the list count as right labels, with
-the weight of ten decisions together. Without the background, fits to the first 50 regions of simulated errors expect
-six times as many errors in the whole list as there are, with it 0.9 to 1.6 times, and their order is better
-(`PYTHONPATH=tests python -m benchmarks.study_rerank`).
+the weight of ten decisions together. Without the background, a fit to the first decisions, most of which are accepted,
+expects several times as many errors as there are.
 """
 
 from __future__ import annotations
