@@ -39,8 +39,8 @@ DEFAULT_NAME = "reranked.parquet"
 MIN_DECISIONS = 10
 """Accepted and rejected regions that a fit needs, each.
 
-With fewer, the order of simulated errors still improves (`PYTHONPATH=tests python -m benchmarks.study_rerank`), but a few
-mistakes of the reviewer, which no simulation has, would decide it.
+With fewer, the order of simulated errors still improves (`PYTHONPATH=tests python -m benchmarks.study_rerank`), but a
+few mistakes of the reviewer, which no simulation has, would decide it.
 """
 AHEAD = (100, 1000)
 """Numbers of first regions of the new order whose expected errors are reported."""
