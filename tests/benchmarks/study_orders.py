@@ -3,10 +3,10 @@
 The sources are those of `study_scores`: CamVid, at the given path or next to the checkout, and the demo, each divided
 in the middle. Besides the predictions of the source there are those of two cross-validated pixel classifiers, a weak
 and a strong one. Every error of `simulate` is put into 20 % of the images of a half, and for the predictions of the
-source also into 2, 5 and 40 %. `masksift.audit` lists the regions and scores the images. Formulas are fixed, but for
-the self-confidence that stands for that of an omission, which was chosen on the first halves. Intervals are the middle
-95 % of 200 resamples of the images of a half, the same for all errors and seeds, of the mean over errors and seeds.
-Writes `study_orders.md` next to this file.
+source also into 2, 5 and 40 %. `masksift.audit` lists the regions and scores the images. Nothing is selected here, so
+that both halves are shown; the self-confidence that stands for that of an omission was chosen on both. Intervals are
+the middle 95 % of 200 resamples of the images of a half, the same for all errors and seeds, of the mean over errors and
+seeds. Writes `study_orders.md` next to this file.
 """
 
 from __future__ import annotations
