@@ -25,6 +25,7 @@ from masksift.core.task_result import TaskResult
 from masksift.core.text import closest_match, pluralize
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
+from masksift.engine.label_transforms import add_transforms
 from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.score_tables import ScoreTables
 from masksift.engine.work_items import PairCounts
@@ -39,6 +40,7 @@ from masksift.prepare.inputs import (
 )
 from masksift.review.class_agreement import agreement_text
 from masksift.review.export import FORMATS
+from masksift.review.label_transforms import transform_text
 from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.html import worst_images_html
 from masksift.review.rendering.panels import (
@@ -326,6 +328,7 @@ class Audit:
         totals = PairTotals.from_statistics(self._statistics, tables.pairs.evidence_sums)
         empty = unranked_regions_schema().empty_table()
         regions = join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(packed))])
+        images_table = add_transforms(images_table)
         images_table = add_worst_regions(images_table, [worst_regions(regions, self._region_ranking.by)])
         if COMBINED in config.methods:
             images_table, _ = results.combine_in_memory(images_table, self._image_ranking)
@@ -428,6 +431,7 @@ class Audit:
         tables = list(filter_rows([self.regions], {"index": index}))
         outlined = tables[0].slice(0, max(0, regions)).to_pylist() if tables else []
         notes = [
+            transform_text(row),
             agreement_text(row, self._class_names),
             more_regions_text(sum(map(len, tables)) - len(outlined)),
         ]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from masksift.core.errors import RunFailed
@@ -26,6 +27,7 @@ from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_resul
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring import range_partition
+from masksift.scoring.kernels.label_grids import GRID_SIDE
 from masksift.scoring.methods import COMBINED, COMBINED_SCORES, WORST_REGION
 from masksift.scoring.ranking import PlaceKnots
 from masksift.scoring.region_priority import PairTotals
@@ -58,7 +60,19 @@ def image_row(source: int, index: int, score: float | None) -> dict[str, Any]:
     fields = {"image_id": f"{source}/{index}", "source": f"s{source}", "index": index, "site": "x"}
     agreement = None if score is None else round(7 * score % 1, 1)
     scores = {"softmin": score, "clc": score, "class_agreement": agreement}
-    return fields | {"height": 1, "width": 9, "status": status, **scores}
+    own = pattern(source, index)
+    grids = np.stack([pattern(source, index + 1) if is_misplaced(index) else own, own])
+    return fields | {"height": 1, "width": 9, "status": status, "grids": grids.tobytes(), **scores}
+
+
+def is_misplaced(index: int) -> bool:
+    """Return whether the labels of an image are those of the next one."""
+    return index % 3 == 0
+
+
+def pattern(source: int, index: int) -> NDArray[np.uint8]:
+    """Return the classes of an image on a grid."""
+    return np.random.default_rng((source, index)).integers(0, 5, (GRID_SIDE, GRID_SIDE)).astype(np.uint8)
 
 
 def region_rows(source: int, index: int, evidence: Sequence[float]) -> list[dict[str, Any]]:
@@ -164,8 +178,14 @@ def test_tables_are_ranked_as_by_one_sort_of_all_rows(
         for s, index, score, evidence in every
     ]
     names = ("image_id", "region_evidence", WORST_REGION)
-    found_images = [[tuple(row[name] for name in names) for row in part] for part in read_parts(out, "images")]
-    assert found_images == cut(images, rows[0])
+    found_images = read_parts(out, "images")
+    assert [[tuple(row[name] for name in names) for row in part] for part in found_images] == cut(images, rows[0])
+    transforms = [
+        "neighbor(+1)" if is_misplaced(i) and i + 1 < len(images) else None
+        for images in sources
+        for i in range(len(images))
+    ]
+    assert [[row["suspected_transform"] for row in part] for part in found_images] == cut(transforms, rows[0])
 
     scored = [(score, s, index) for s, index, score, _ in every if score is not None]
     ranking = read_parts(out, "ranking")

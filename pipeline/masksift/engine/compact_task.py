@@ -14,8 +14,10 @@ import numpy as np
 
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.npz import pack_arrays, unpack_arrays
+from masksift.core.specs import Block
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_parts import image_part_name
+from masksift.engine.label_transforms import REACH, add_transforms
 from masksift.engine.planning.blocks import BlockSequence
 from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.result_tables import ImageRanking, RankedTable, RegionRanking, combine_in_memory, finish_images
@@ -47,20 +49,17 @@ class ImagePart:
 
     Attributes:
         number: Number of the part.
-        blocks: Numbers of the blocks that hold its images.
-        skip: Images of the first block that belong to the part before.
+        own_blocks: Numbers of the blocks whose first image is in the part: their regions and pair counts belong to it.
+        blocks: Numbers of the blocks that hold its images and those up to `REACH` images before and after.
+        skip: Images of these blocks before the part.
         images: Number of images.
     """
 
     number: int
+    own_blocks: range
     blocks: range
     skip: int
     images: int
-
-    @property
-    def own_blocks(self) -> range:
-        """Blocks whose first image is in the part: their regions and pair counts belong to it."""
-        return self.blocks[1:] if self.skip else self.blocks
 
     @property
     def log_fields(self) -> dict[str, Any]:
@@ -89,9 +88,14 @@ class ImageParts(Sequence[ImagePart]):
             raise IndexError(f"there are {len(self)} parts, none has the number {number}")
         start = number * self.part_rows
         stop = min(start + self.part_rows, self.blocks.images)
-        first = self.blocks[self.blocks.block_at(start)]
-        skip = start - self.blocks.position(first.source, first.start)
-        return ImagePart(number, range(first.number, self.blocks.block_at(stop - 1) + 1), skip, stop - start)
+        first, last = (self.blocks[self.blocks.block_at(position)] for position in (start, stop - 1))
+        own = range(first.number + (self._position(first) < start), last.number + 1)
+        before = self.blocks[self.blocks.block_at(max(0, start - REACH))]
+        after = self.blocks.block_at(min(stop + REACH, self.blocks.images) - 1)
+        return ImagePart(number, own, range(before.number, after + 1), start - self._position(before), stop - start)
+
+    def _position(self, block: Block) -> int:
+        return self.blocks.position(block.source, block.start)
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def load_part(context: CompactContext, totals: PairTotals, manifest: Manifest, p
         images.append(add_worst_regions(join_tables(list(iter_packed_tables(output["images"]))), worst))
         if is_own:
             pairs = pairs.merge(PairCounts.unpack(output["pairs"]))
-    rows = join_tables(images).slice(part.skip, part.images)
+    rows = add_transforms(join_tables(images)).slice(part.skip, part.images)
     if context.knots is not None:
         rows, _ = combine_in_memory(rows, context.images, context.knots)
     elif not context.run.combines:

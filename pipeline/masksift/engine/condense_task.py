@@ -99,9 +99,9 @@ def condense_block(context: RunContext, frozen: Thresholds | None, task: BlockTa
     config = task.condense_config(context.lattice)
     predictions = [ArrayReader(array.stored, context.options) for array in spec.prediction_arrays]
     labels, evidence = open_labels(spec, context.options), context.evidence_arrays(task.evidence_location)
-    consumer = _RunConsumer(context, frozen, task, ClassStatistics.empty(config))
-    statuses, buffers = list[ImageStatus](), BufferPool()
     sizes = image_sizes(spec, block.start, block.stop, context.options)
+    consumer = _RunConsumer(context, frozen, task, ClassStatistics.empty(config), sizes)
+    statuses, buffers = list[ImageStatus](), BufferPool()
     background = task.layout.writes_in_background(spec, local=evidence.local)
     prefetch_block(spec, task.layout, predictions, labels, block.start, block.stop)
     with BackgroundWriter(background=background) as writer:
@@ -137,12 +137,17 @@ class _RunConsumer:
     """Add the images of a block to its statistics, and keep the input of scoring or score them at once."""
 
     def __init__(
-        self, context: RunContext, frozen: Thresholds | None, task: BlockTask, statistics: ClassStatistics
+        self,
+        context: RunContext,
+        frozen: Thresholds | None,
+        task: BlockTask,
+        statistics: ClassStatistics,
+        sizes: NDArray[np.int64],
     ) -> None:
         self.statistics = statistics
         self.scorer = None if frozen is None else BlockScorer(context, frozen, task)
         self.directory = ObjectDirectory(context.out, context.options)
-        self._context, self._task = context, task
+        self._context, self._task, self._sizes = context, task, sizes
         self._keeps_inputs = context.writes_score_inputs(task, scores_at_once=frozen is not None)
         self._start, self._inputs = 0, ScoreInputBuilder()
 
@@ -156,7 +161,9 @@ class _RunConsumer:
         """Add the next images, which have one label variant. Their planes are in the cache."""
         ((images, statistics),) = variants.values()
         self.statistics = self.statistics.merge(statistics)
-        summary = summarize(images, self._context.methods)
+        number = first - self._task.block.start
+        sizes = self._sizes[number : number + len(images.labels)]
+        summary = summarize(images, self._context.methods, sizes)
         if self._keeps_inputs:
             self._inputs.add(first - self._start, summary, images)
         if self.scorer is not None:

@@ -180,14 +180,14 @@ def worst_regions(regions: pa.Table, by: str) -> pa.Table:
 
 
 def add_worst_regions(images: pa.Table, worst: Sequence[pa.Table]) -> pa.Table:
-    """Add the columns of `WORST_REGION_COLUMNS` and the score `WORST_REGION` to consecutive images of one source.
+    """Append the columns of `WORST_REGION_COLUMNS` and the score `WORST_REGION` to consecutive images of one source.
 
     Args:
-        images: Table of `scored_images_schema`.
+        images: The table.
         worst: Results of `worst_regions` for parts of the images, in order.
 
     Returns:
-        Table with the columns of `images_schema` without `COMBINED`, in another order.
+        The table with these columns.
     """
     columns, position = list(images.columns), np.full(len(images), -1)
     if worst:

@@ -23,6 +23,7 @@ from masksift.storage.tables.schemas import (
     CLASS_QUALITY,
     PLACE_KNOTS,
     THRESHOLDS,
+    TRANSFORM,
     WORST_CLASS,
     WORST_REGION_COLUMNS,
     images_schema,
@@ -209,7 +210,8 @@ class ImageRanking:
             **{name: rows[name] for name in ("image_id", "source", "index", *self.path_columns)},
             "ranked_by": pa.repeat(self.by, len(rows)),
             "score": rows[self.by],
-            **{name: rows[name] for name in (*self.methods, *WORST_CLASS.names, *WORST_REGION_COLUMNS.names)},
+            **{name: rows[name] for name in self.methods},
+            **{name: rows[name] for name in (*WORST_CLASS.names, *TRANSFORM.names, *WORST_REGION_COLUMNS.names)},
         }
         return pa.table(columns, schema=ranking_schema(self.methods, self.path_columns)).combine_chunks()
 

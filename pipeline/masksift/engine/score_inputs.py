@@ -22,6 +22,7 @@ from masksift.core.specs import SourceSpec
 from masksift.engine.work_items import BlockTask, RunContext
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.differences import Differences, Planes, find_differences, restore_planes
+from masksift.scoring.kernels.label_grids import GRID_SIDE
 from masksift.scoring.kernels.pixel_statistics import ClassCounts, CodeCounts
 from masksift.scoring.methods.base import ImageEvidence, ImageSummary
 from masksift.storage.compression import compress, decompress
@@ -80,6 +81,7 @@ class ScoreInputBuilder:
             class_counts=np.frombuffer(compress(every.class_counts.to_array()), np.uint8),
             scores=np.array(list(every.scores.values())).reshape(len(every.scores), len(every.valid_pixels)),
             ignored=np.stack(every.ignored),
+            grids=np.frombuffer(compress(every.grids), np.uint8),
             count_ends=every.given_codes.ends,
             places=np.frombuffer(compress(every.given_codes.codes), np.uint8),
             pixels=np.frombuffer(compress(every.given_codes.pixels), np.uint8),
@@ -126,6 +128,7 @@ class ScoreInputs:
         directory.io_counters["bytes_read"] += len(data or b"")
         codes, pixels = (decompress(arrays[part], np.uint32) for part in ("places", "pixels"))
         class_counts = decompress(arrays["class_counts"], np.int64).reshape(5, -1, spec.classes)
+        grids = decompress(arrays["grids"], class_dtype(spec.classes)).reshape(-1, 2, GRID_SIDE, GRID_SIDE)
         counts, count_ends = class_counts.shape[1], np.append(0, arrays["count_ends"])
         groups = []
         for first, stop in pairwise([*arrays["firsts"].tolist(), counts]):
@@ -136,6 +139,7 @@ class ScoreInputs:
                 dict(zip(scores, arrays["scores"][:, part], strict=True)),
                 CodeCounts(codes[held], pixels[held], count_ends[first + 1 : stop + 1] - count_ends[first]),
                 (hidden, seen),
+                grids[part],
             )
             groups.append((first, stop, summary))
         starts = np.append(0, arrays["ends"][:-1])

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from masksift.core.status import ImageStatus
 from masksift.engine.region_table import RegionTableBuilder
 from masksift.engine.work_items import PairCounts
+from masksift.scoring.kernels.label_grids import sample_grids
 from masksift.scoring.methods.base import Method, ScoringInput
 from masksift.scoring.score_image import find_image_regions, make_omission_rule, score_images
 from masksift.scoring.statistics.thresholds import ThresholdCodes
-from masksift.storage.tables.arrow import concatenate, table_from_columns
+from masksift.storage.tables.arrow import bytes_array, concatenate, table_from_columns
 from masksift.storage.tables.schemas import scored_images_schema
 
 
@@ -44,6 +45,7 @@ class ScoreTables:
         self._omissions = make_omission_rule(codes, methods)
         self._facts, self._regions = facts, RegionTableBuilder(class_names, facts, path_columns)
         self._columns: list[dict[str, Any]] = []
+        self._grids: list[NDArray[np.unsignedinteger]] = []
         self._images = 0
         self.pairs = PairCounts.zeros(len(class_names))
 
@@ -51,7 +53,10 @@ class ScoreTables:
         """Score the next images, whose rows and columns without padding are ``sizes`` (n, 2)."""
         columns = score_images(images, self._methods)
         regions = find_image_regions(images, sizes, self._min_area, self._omissions)
+        summary = images.summary  # without it the planes are whole
+        grids = sample_grids(images.labels, images.predicted_class, sizes) if summary is None else summary.grids
         self._columns.append(columns)
+        self._grids.append(grids)
         self._regions.add(regions, images, sizes, self._images)
         self._images += len(sizes)
         self.pairs = self.pairs.merge(PairCounts.from_images(images))
@@ -69,4 +74,5 @@ class ScoreTables:
         }
         status = {name: [getattr(one, name) for one in statuses] for name in ("status", "reason")}
         columns = dict.fromkeys(self._path_columns, [None] * self._images) | dict(self._facts) | status | found
+        columns["grids"] = bytes_array(np.concatenate(self._grids)) if self._grids else []
         return table_from_columns(columns, schema), self._regions.finish()

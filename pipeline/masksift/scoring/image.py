@@ -426,7 +426,8 @@ def condense_images(
     summaries, parts = list[ImageSummary](), list[ClassStatistics]()
 
     def consume(_: slice, images: ImageEvidence, statistics: ClassStatistics) -> None:
-        summaries.append(summarize(images, methods))
+        sizes = np.full((len(images.labels), 2), images.labels.shape[1:])
+        summaries.append(summarize(images, methods, sizes))
         parts.append(statistics)
 
     statuses = condenser.finish(failed, consume)

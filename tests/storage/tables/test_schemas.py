@@ -63,6 +63,7 @@ def test_every_table_has_the_documented_schema() -> None:
         "flagged": "int64",
         "quality": "double?",
     }
+    transform = {"suspected_transform": "string?", "transform_gain": "double?"}
     worst_region = {
         "region_y0": "int32?",
         "region_x0": "int32?",
@@ -88,6 +89,7 @@ def test_every_table_has_the_documented_schema() -> None:
         "worst_pixels": "int64?",
         "worst_class": "int32?",
         "worst_class_z": "double?",
+        **transform,
         **worst_region,
     }
     assert columns(ranking_schema(["ccp"])) == {
@@ -101,6 +103,7 @@ def test_every_table_has_the_documented_schema() -> None:
         "ccp": "double?",
         "worst_class": "int32?",
         "worst_class_z": "double?",
+        **transform,
         **worst_region,
     }
     assert columns(regions_schema(["site"])) == {
@@ -138,7 +141,7 @@ def test_every_table_has_the_documented_schema() -> None:
     assert unranked_regions_schema(["site"]).names == regions_schema(["site"]).names[1:]
     before = {*unranked_regions_schema(["site"]).names} - {"usual_evidence"} | {"pair_evidence"}
     assert {*scored_regions_schema(["site"]).names} == before
-    assert scored_images_schema(["ccp"]).names == images_schema(["ccp"]).names[:-6]
+    assert scored_images_schema(["ccp"]).names == [*images_schema(["ccp"]).names[:-8], "grids"]
     assert columns(truth_schema(["site"])) == {
         "image_id": "string",
         "source": "string",

@@ -124,6 +124,7 @@ def make_row(spec: ReportSpec, number: int) -> dict[str, Any]:
         "flagged": (number * 53) % 997 if ranked else None,
         "pair": worst,
         "agrees_less": [worst[0], number % 4 == 0] if worst and number % 2 == 0 else None,
+        "misplaced": "labels look mirrored left to right" if ranked and number % 3 == 0 else "",
         "size": [2 * HEIGHT, 2 * WIDTH],
         "view_size": [HEIGHT, WIDTH],
         "sheet": [number - number % spec.sheet, number % spec.sheet, spec.sheet, HEIGHT + _margin(spec), WIDTH],

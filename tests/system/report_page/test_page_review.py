@@ -309,7 +309,7 @@ def test_lightbox_shows_details_and_follows_keys(browser: Any, plain: Path) -> N
         press(page, "ArrowRight", "ArrowRight", "ArrowRight", "Enter")
         lightbox = page.locator("#lightbox")
         expect(lightbox.locator("h2")).to_have_text(image_id(PLAIN, 3))
-        for text in ("4 of 1,234", "south · 1", "256 × 192", "159 px"):
+        for text in ("4 of 1,234", "south · 1", "256 × 192", "159 px", "labels look mirrored left to right"):
             expect(lightbox.locator(".lines")).to_contain_text(text)
         expect(lightbox.locator(".lines")).not_to_contain_text("agrees")
         expect(lightbox.locator(".scores th")).to_have_text(["softmin", "clc", "iou"])
@@ -318,6 +318,7 @@ def test_lightbox_shows_details_and_follows_keys(browser: Any, plain: Path) -> N
         press(page, "n", "a", "p", "r", "ArrowRight")
         expect(lightbox.locator("h2")).to_have_text(image_id(PLAIN, 4))
         expect(lightbox.locator(".lines")).to_contain_text("agrees much less than in the other images")
+        expect(lightbox.locator(".lines")).not_to_contain_text("labels look")
         expect(lightbox.locator(".region")).to_have_count(4)
         press(page, "Escape")
         expect(lightbox).to_be_hidden()

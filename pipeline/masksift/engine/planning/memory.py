@@ -26,6 +26,7 @@ from masksift.scoring.kernels import regions as region_kernels
 from masksift.scoring.kernels.condense import class_dtype
 from masksift.scoring.kernels.decode import source_rows_at_most
 from masksift.scoring.kernels.ensemble import STRIP_PIXELS
+from masksift.scoring.kernels.label_grids import CELLS
 from masksift.scoring.region_priority import max_image_regions
 
 BASE_MEMORY_BYTES = 330 * MIB
@@ -45,6 +46,9 @@ PACKED_REGION_BYTES = 150
 TABLE_ROW_BYTES = 1200
 """Memory of a row of an image while it is collected or ranked: as read, joined, sorted and encoded (measured: 900, with
 ids of 16 characters)."""
+
+GRID_BYTES = 2 * CELLS
+"""Bytes of the grids of an image per byte of a class number."""
 
 
 def check_worker_memory(needed: int, workers: Iterable[tuple[str, int | None]], purpose: str) -> None:
@@ -191,7 +195,8 @@ def rank_memory(pairs: Sequence[tuple[SourceSpec, Layout]], settings: Settings) 
     listed = 2 * 5 * min(settings.max_regions, regions) // 4 * REGION_BYTES  # in order of the blocks, and sorted
     # one table of a block's regions, and 16 blocks that are read ahead, which rarely have a quarter of what is possible
     scored = max(_unpacked_regions(*pair, settings) + 2 * _packed_regions(*pair, settings) for pair in pairs)
-    collected = min(images, IMAGE_PART_ROWS) * TABLE_ROW_BYTES + listed + scored
+    grids = 3 * GRID_BYTES * class_dtype(pairs[0][0].classes).itemsize  # as read, joined, and as an array
+    collected = min(images, IMAGE_PART_ROWS) * (TABLE_ROW_BYTES + grids) + listed + scored
     return round(ALLOCATOR_OVERHEAD * max(collected, min(images, RANKING_PART_ROWS) * TABLE_ROW_BYTES))
 
 

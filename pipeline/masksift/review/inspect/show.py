@@ -13,6 +13,7 @@ from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.review.class_agreement import agreement_text
 from masksift.review.inspect.config import ShowConfig
 from masksift.review.inspect.lookup import find_image, find_rank, image_location, read_regions
+from masksift.review.label_transforms import transform_text
 from masksift.review.rendering.figure import draw_figure
 from masksift.review.rendering.panels import (
     MAX_OUTLINED_REGIONS,
@@ -40,7 +41,7 @@ def show(config: ShowConfig) -> str:
     title = image_title(row, run.record["configuration"]["rank_by"], find_rank(run, row), run.scored_images)
     if len(run.tasks.sources) > 1 or len(title) > 1:
         title.append(escape_unprintable(image_location(row)))
-    notes = [agreement_text(row, run.class_names), more_regions_text(total - len(regions))]
+    notes = [transform_text(row), agreement_text(row, run.class_names), more_regions_text(total - len(regions))]
     notes += [escape_unprintable(warning) for warning in view.warnings if warning != row["reason"]]
     if row["status"] == SCORED and not run.keeps_evidence:
         notes.append("no prediction is shown, because the run kept no evidence (evidence.keep)")

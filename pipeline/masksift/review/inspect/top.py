@@ -20,6 +20,7 @@ from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.class_agreement import class_below_usual
 from masksift.review.inspect.config import TopConfig
 from masksift.review.inspect.lookup import image_location
+from masksift.review.label_transforms import transform_words
 from masksift.storage.tables.lookup import lowest_rows
 from masksift.storage.tables.parquet import iter_tables, read_table
 from masksift.storage.tables.schemas import REGION_ORDERS, images_schema
@@ -113,6 +114,9 @@ def _top_images(run: CompletedRun, config: TopConfig) -> TopTable:
     below = [class_below_usual(row) for row in rows]
     if any(below):
         columns["agrees less"] = ["" if one is None else escape_unprintable(run.class_names[one[0]]) for one in below]
+    misplaced = [transform_words(row) for row in rows]
+    if any(misplaced):
+        columns["labels look"] = misplaced
     return TopTable(rows, columns | _location_column(run, rows), frozenset({"rank", by, "flagged px", "px"}))
 
 

@@ -9,10 +9,19 @@ from typing import Any
 from masksift.core.status import SCORED
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.class_agreement import class_below_usual
+from masksift.review.label_transforms import transform_text
 from masksift.storage.tables.parquet import iter_tables
-from masksift.storage.tables.schemas import WORST_CLASS
+from masksift.storage.tables.schemas import TRANSFORM, WORST_CLASS
 
-_IMAGE_COLUMNS = ("height", "width", "flagged_pixels", "worst_given", "worst_suggested", *WORST_CLASS.names)
+_IMAGE_COLUMNS = (
+    "height",
+    "width",
+    "flagged_pixels",
+    "worst_given",
+    "worst_suggested",
+    *WORST_CLASS.names,
+    *TRANSFORM.names,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class SelectedImage:
         flagged: Flagged pixels, None for a quarantined image.
         pair: Given and suggested class of most flagged pixels.
         agrees_less: Class that agrees less than in the other images, and whether much less.
+        misplaced: Sentence about labels that seem misplaced as a whole, else empty.
     """
 
     number: int
@@ -48,6 +58,7 @@ class SelectedImage:
     flagged: int | None
     pair: tuple[int, int] | None
     agrees_less: tuple[int, bool] | None
+    misplaced: str
 
     @property
     def key(self) -> tuple[str, int]:
@@ -81,6 +92,7 @@ def _make_image(run: CompletedRun, number: int, row: Mapping[str, Any]) -> Selec
         row["flagged_pixels"],
         None if None in pair else pair,
         class_below_usual(row),
+        transform_text(row),
     )
 
 

@@ -53,7 +53,17 @@ def rows_data(
     return {
         **{
             name: [getattr(image, name) for image in selected]
-            for name in ("rank", "image_id", "index", "status", "reason", "flagged", "pair", "agrees_less")
+            for name in (
+                "rank",
+                "image_id",
+                "index",
+                "status",
+                "reason",
+                "flagged",
+                "pair",
+                "agrees_less",
+                "misplaced",
+            )
         },
         "source": [source_numbers[image.source] for image in selected],
         "columns": {name: [image.columns[name] for image in selected] for name in summary["columns"]},

@@ -21,6 +21,7 @@ from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.ensemble import accumulate_member, member_config
 from masksift.scoring.kernels.flags import count_reached, flag_pixels, softmin_sums
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
+from masksift.scoring.kernels.label_grids import GRID_SIDE, find_transforms, sample_grids
 from masksift.scoring.kernels.pixel_statistics import add_low_bit_counts, count_at_least, count_pixels
 from masksift.scoring.kernels.regions import OmissionRule, find_regions
 
@@ -52,6 +53,9 @@ def warm_cache() -> None:
     condense_whole_images(
         probabilities.astype(np.float32)[np.newaxis], labels[np.newaxis], logits, planes, np.zeros(1, np.uint8)
     )
+    for number in (np.uint8(0), np.uint16(0)):
+        plane = np.full((1, GRID_SIDE, GRID_SIDE), number)
+        find_transforms(sample_grids(plane, plane, np.full((1, 2), GRID_SIDE)), np.zeros(1, np.int64))
     resize_rows(total, 0, (4, 4), (6, 6), 0, np.empty((3, 6, 6), np.float32))
 
 

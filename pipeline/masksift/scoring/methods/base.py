@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.flags import FlaggedPixels, count_reached, flag_pixels
 from masksift.scoring.kernels.ignored_pixels import confidence_by_class
+from masksift.scoring.kernels.label_grids import sample_grids
 from masksift.scoring.kernels.pixel_statistics import ClassCounts, CodeCounts, PixelStatistics, count_pixels
 from masksift.scoring.statistics.agreement import agreement_log_odds
 from masksift.scoring.statistics.thresholds import ThresholdCodes
@@ -106,12 +107,14 @@ class ImageSummary:
         scores: Scores that use no thresholds, (n,) float64 by method.
         given_codes: Given class times 256 plus self-confidence; None for evidence of more than 8 bits.
         ignored: Confidence sums over ignored and over all pixels.
+        grids: Labels and predicted classes at the centers of the cells of a grid (`sample_grids`).
     """
 
     class_counts: ClassCounts
     scores: Mapping[str, NDArray[np.float64]]
     given_codes: CodeCounts | None
     ignored: IgnoredSums
+    grids: NDArray[np.unsignedinteger]
 
     @cached_property
     def valid_pixels(self) -> NDArray[np.int64]:
@@ -131,6 +134,7 @@ class ImageSummary:
                 np.concatenate([group.ignored[0] for group in groups]),
                 np.concatenate([group.ignored[1] for group in groups]),
             ),
+            np.concatenate([group.grids for group in groups]),
         )
 
 
@@ -247,11 +251,21 @@ def evidence_methods(methods: Sequence[Method]) -> list[EvidenceMethod]:
     return [cast(EvidenceMethod, method) for method in methods if not method.uses_thresholds]
 
 
-def summarize(images: ImageEvidence, methods: Sequence[Method]) -> ImageSummary:
-    """Compute everything that the scores need of images before the thresholds are known."""
+def summarize(images: ImageEvidence, methods: Sequence[Method], sizes: NDArray[np.int64]) -> ImageSummary:
+    """Compute everything that the results need of whole planes, before the thresholds are known.
+
+    Args:
+        images: The images.
+        methods: Scores to compute.
+        sizes: Rows and columns of the images without padding, (n, 2).
+
+    Returns:
+        The summary.
+    """
     return ImageSummary(
         images.statistics.class_counts,
         {method.name: method.scores(images) for method in evidence_methods(methods)},
         images.statistics.given_codes if images.encoding.dtype == "uint8" else None,
         images.ignored,
+        sample_grids(images.labels, images.predicted_class, sizes),
     )

@@ -59,6 +59,23 @@ def list_array(values: NDArray[Any], ends: NDArray[np.int64]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), pa.array(values))
 
 
+def bytes_array(values: NDArray[Any]) -> pa.Array:
+    """Return the bytes of each of the arrays (n, ...)."""
+    ends = np.arange(len(values) + 1, dtype=np.int64) * (values.nbytes // max(1, len(values)))
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(values), buffers)
+
+
+def replace_column(table: pa.Table, name: str, columns: pa.Table) -> pa.Table:
+    """Put the columns of a second table in the place of a column."""
+    place = table.schema.get_field_index(name)
+    arrays = [*table.columns[:place], *columns.columns, *table.columns[place + 1 :]]
+    schema = table.schema.remove(place)
+    for number, field in enumerate(columns.schema):
+        schema = schema.insert(place + number, field)
+    return pa.table(arrays, schema=schema)
+
+
 def integer_lists(column: pa.ChunkedArray) -> Iterator[NDArray[np.int32]]:
     """Yield the lists of a column of non-null int32 lists, as views of the column."""
     for chunk in column.chunks:

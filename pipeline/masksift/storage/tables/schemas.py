@@ -143,6 +143,13 @@ WORST_CLASS = pa.schema(
     ]
 )
 
+TRANSFORM = pa.schema(
+    [
+        pa.field("suspected_transform", pa.string()),  # by which the labels seem misplaced as a whole; null if none is
+        pa.field("transform_gain", pa.float64()),  # share of the valid cells that agree only with it
+    ]
+)
+
 WORST_REGION_COLUMNS = pa.schema(
     [
         pa.field("region_y0", pa.int32()),  # box of the first region by `regions.rank_by`; null without regions
@@ -186,6 +193,7 @@ def images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
             pa.field("worst_suggested", pa.int32()),
             pa.field("worst_pixels", pa.int64()),
             *WORST_CLASS,
+            *TRANSFORM,
             *WORST_REGION_COLUMNS,
         ]
     )
@@ -245,10 +253,10 @@ def scored_regions_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def scored_images_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of images before their regions are compared with the whole data set."""
-    return pa.schema(
-        [field for field in images_schema(methods, columns) if field.name not in WORST_REGION_COLUMNS.names]
-    )
+    """Return the schema of images before they are compared with their neighbors and the whole data set."""
+    later = {*TRANSFORM.names, *WORST_REGION_COLUMNS.names}
+    fields = [field for field in images_schema(methods, columns) if field.name not in later]
+    return pa.schema([*fields, pa.field("grids", pa.large_binary(), nullable=False)])  # labels and predicted classes
 
 
 def reranked_schema(columns: Sequence[str] = ()) -> pa.Schema:
@@ -292,7 +300,7 @@ def ranked_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sch
     every = images_schema(methods, columns)
     return pa.schema(
         [every.field(name) for name in ("image_id", "source", "index", *columns, *methods)]
-        + [*WORST_CLASS, *WORST_REGION_COLUMNS]
+        + [*WORST_CLASS, *TRANSFORM, *WORST_REGION_COLUMNS]
     )
 
 
@@ -310,6 +318,7 @@ def ranking_schema(methods: Sequence[str], columns: Sequence[str] = ()) -> pa.Sc
             pa.field("score", pa.float64(), nullable=False),  # the score ranked by
             *(pa.field(name, pa.float64()) for name in methods),
             *WORST_CLASS,
+            *TRANSFORM,
             *WORST_REGION_COLUMNS,
         ]
     )

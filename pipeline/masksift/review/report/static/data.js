@@ -96,6 +96,7 @@
         "flagged",
         "pair",
         "agrees_less",
+        "misplaced",
         "size",
         "view_size",
         "picture",

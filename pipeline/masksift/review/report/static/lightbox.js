@@ -158,6 +158,7 @@
         ],
       ]);
     }
+    if (row.misplaced) lines.push(["position", row.misplaced]);
     if (row.agrees_less !== null) {
       const [number, much] = row.agrees_less;
       const less = ` agrees ${much ? "much " : ""}less than in the other images`;
