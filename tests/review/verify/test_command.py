@@ -297,6 +297,46 @@ def test_changed_column_of_an_image_is_found(
     assert {one["compared"] for one in result["mismatches"]} >= names
 
 
+@pytest.fixture(scope="module")
+def misplaced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run over 6 images of 32 x 48 pixels: 1 is rolled, 3 and 4 are exchanged."""
+    directory = tmp_path_factory.mktemp("misplaced")
+    data = make_dataset(2, images=6, classes=4, height=32, width=48, dtype="uint8")
+    labels = data.labels.copy()
+    labels[1] = np.roll(labels[1], (8, -12), axis=(0, 1))
+    labels[[3, 4]] = labels[[4, 3]]
+    source = write_source(directory / "a.zarr", data._replace(labels=labels))
+    return run_sources(directory / "out", source)
+
+
+def test_transforms_of_misplaced_labels_agree(misplaced: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = [row["suspected_transform"] for row in read_rows(misplaced)]
+    assert stored == [None, "roll(dy=8, dx=-12)", None, "neighbor(+1)", "neighbor(-1)", None]
+    result = verify_json(capsys, misplaced)
+    assert compared(result)["suspected_transform"] == compared(result)["transform_gain"] == 6
+    assert "suspected_transform: that the labels do not fit a neighboring image better" in not_checked(result)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value"),
+    [
+        (0, "suspected_transform", "flip(lr)"),
+        (0, "suspected_transform", "neighbor(-1)"),
+        (1, "suspected_transform", None),
+        (1, "suspected_transform", "neighbor(+1)"),
+        (3, "suspected_transform", "neighbor(+2)"),
+        (4, "transform_gain", 0.3),
+    ],
+)
+def test_changed_transform_is_found(
+    row: int, column: str, value: object, misplaced: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(misplaced, tmp_path / "out")
+    change_table(only_file(tmp_path / "out/images"), column, row, value)
+    result = verify_json(capsys, tmp_path / "out", code=6)
+    assert column in {one["compared"] for one in result["mismatches"]}
+
+
 def test_flipped_mask_pixel_is_found(changed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = zarr.open_array(changed / "evidence/a.zarr/issue_mask", mode="r+")
     flag = int(mask[5, 3, 7])  # type: ignore[call-overload]

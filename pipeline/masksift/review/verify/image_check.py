@@ -37,6 +37,7 @@ from masksift.review.verify.reference import (
     z_scores,
 )
 from masksift.review.verify.thresholds import Totals
+from masksift.review.verify.transforms import Placement
 from masksift.review.verify.with_cleanlab import IssueCollector, compare_softmin
 from masksift.scoring.methods import COMBINED, WORST_REGION
 from masksift.storage.zarr.evidence import EVIDENCE_PLANES, ISSUE_MASK, EvidenceArrays
@@ -45,6 +46,7 @@ _BOX = ("region_y0", "region_x0", "region_y1", "region_x1")
 _ORDERS = {"evidence": "evidence", "priority": "priority", "class": "class_priority"}
 """Column by which regions are ranked, by the option regions.rank_by."""
 _PLACE = re.compile(r"\(y=(\d+), x=(\d+)\)")
+_NEIGHBOR = re.compile(r"neighbor\(([+-]\d+)\)")
 
 Row = Mapping[str, Any]
 
@@ -130,6 +132,8 @@ class ImageCheck:
                 comparisons.planes(ISSUE_MASK, where, mask, flagged.astype(np.uint8))
             self._check_evidence(arrays.evidence, where, row, read.image)
             self._check_scores(where, row, read.image, flagged)
+            if "suspected_transform" in row:  # a run of an earlier version has none
+                self._check_transform(where, row, read.image, reader)
             self._check_regions(where, row, read.image, flagged)
             if read.softmax_error:
                 tolerance = 1e-6 + 1e-7 * read.image.classes  # rounding of exp, and of the sum over the classes
@@ -193,6 +197,21 @@ class ImageCheck:
         tied = np.flatnonzero(z >= z.max() - TOLERANCE).tolist() if z.any() else [None]
         expected = row["worst_class"] if row["worst_class"] in tied else tied[0]
         comparisons.equal("worst_class", where, row["worst_class"], expected)
+
+    def _check_transform(self, where: str, row: Row, image: Image, reader: ImageReader) -> None:
+        """Compare the transform by which labels seem misplaced. Of neighboring images, only a stored one is read."""
+        placement, stored = Placement.from_image(image), row["suspected_transform"]
+        found, neighbor = _NEIGHBOR.fullmatch(stored or ""), None
+        if found is not None:
+            other = reader.read_neighbor(row["index"] + int(found[1]))
+            neighbor = None if other is None else (str(stored), Placement.from_image(other))
+        elif placement.may_gain:
+            self.comparisons.skip(
+                "suspected_transform: that the labels do not fit a neighboring image better", images=1
+            )
+        name, gain = placement.transform(neighbor)
+        self.comparisons.equal("suspected_transform", where, stored, name)
+        self.comparisons.number("transform_gain", where, row["transform_gain"], gain)
 
     def _check_regions(self, where: str, row: Row, image: Image, flagged: NDArray[np.bool_]) -> None:
         """Compare the listed regions of an image, and the columns of its worst one."""

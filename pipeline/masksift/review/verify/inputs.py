@@ -93,6 +93,10 @@ class ImageReader:
             return ReadImage(shown, status, place)
         return ReadImage(shown, SCORED, None, Image.from_predictions(p, labels, self._precision), p, error)
 
+    def read_neighbor(self, index: int) -> Image | None:
+        """Return the evidence of an image, None if there is no such image or it is not scored."""
+        return self.read(index).image if 0 <= index < self._spec.images else None
+
     def lattice(self, p: NDArray[Any], step: int) -> NDArray[np.float64]:
         """Return the probabilities (K, h, w) in every ``step``-th row and column."""
         values = p[:, ::step, ::step]
