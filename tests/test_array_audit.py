@@ -60,6 +60,8 @@ def same_as_the_reference(data: drawn.Data, **options: Any) -> masksift.Audit:
     masks = np.array([found.issues(i) for i in range(len(data.labels))])
     np.testing.assert_array_equal(masks, reference_audit.issue_mask)
     assert [flagged or 0 for flagged in column(found.images, "flagged_pixels")] == masks.sum(axis=(1, 2)).tolist()
+    transforms = zip(column(found.images, "suspected_transform"), column(found.images, "transform_gain"), strict=True)
+    assert list(transforms) == reference_audit.misplaced
     same_regions(found, reference_audit)
     same_classes(found, reference_audit)
     return found

@@ -33,6 +33,7 @@ from reference.evidence import (
     storage_of,
     tolerance_of,
 )
+from reference.misplaced import Found, find_misplaced
 from reference.priority import RankedRegion, ranked_regions
 from reference.scores import (
     Pixel,
@@ -109,6 +110,7 @@ class Reference:
     class_pairs: dict[Pixel, tuple[int, int]]  # (given, suggested): (pixels, images)
     class_quality: list[float | None]  # None if no pixel has this label
     regions: list[RankedRegion]
+    misplaced: list[Found]  # transform and gain of each image
 
 
 # -------------------------------------------------------------------------------- class statistics
@@ -241,6 +243,13 @@ def class_quality(images: Sequence[Image], flags: Sequence[Plane], n: Sequence[i
 # ------------------------------------------------------------------------------------------- audit
 
 
+def given_labels(image: Image) -> Plane:
+    """Labels, None on ignored pixels and everywhere in a bad image."""
+    return [
+        [image.label[y][x] if is_valid else None for x, is_valid in enumerate(row)] for y, row in enumerate(image.valid)
+    ]
+
+
 def check_options(**options: Any) -> None:
     """Refuse invalid options."""
     check_temperature(options["temperature"])
@@ -362,4 +371,5 @@ def audit(
         class_pairs=class_pairs(images, flags),
         class_quality=class_quality(images, flags, n),
         regions=ranked_regions(images, flags, z),
+        misplaced=find_misplaced([given_labels(image) for image in images], [image.a for image in images]),
     )
