@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import zarr
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+import masksift
 from masksift.config.load import build_config, build_run_config
 from masksift.evaluation.simulate.command import SimulateConfig, simulate
 from masksift.runner import run
@@ -49,6 +51,19 @@ def test_camvid_run_finds_known_errors_as_well_as_the_reference(variant: tuple[s
         suspicion = 1 - np.array(images[score])
         assert roc_auc_score(truth, suspicion) == pytest.approx(auroc, abs=6e-4), score
         assert average_precision_score(truth, suspicion) == pytest.approx(auprc, abs=6e-4), score
+
+
+def test_camvid_runs_name_no_transform_of_labels_in_place(variant: tuple[str, Path]) -> None:
+    assert pq.read_table(variant[1] / "images")["suspected_transform"].null_count == 101
+
+
+def test_camvid_audit_names_labels_that_were_misplaced() -> None:
+    stored = zarr.open_group(CAMVID / "camvid.zarr", mode="r")
+    labels, predictions = stored["labels"][:40], stored["predictions"][:40]  # type: ignore[index]
+    labels[3], labels[17], labels[30] = np.roll(labels[3], 88, axis=1), labels[17, :, ::-1], labels[30, ::-1]
+    audit = masksift.audit(labels, predictions, ignore=11)
+    found = {i: name for i, name in enumerate(audit.images["suspected_transform"].to_pylist()) if name is not None}
+    assert found == {3: "roll(dy=0, dx=90)", 17: "flip(lr)", 30: "flip(ud)"}
 
 
 def test_camvid_run_ranks_every_image_once(variant: tuple[str, Path]) -> None:
