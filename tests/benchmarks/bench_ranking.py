@@ -27,6 +27,7 @@ from masksift.engine.result_tables import ImageRanking, RegionRanking
 from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
+from masksift.scoring.kernels.label_grids import CELLS
 from masksift.scoring.methods import COMBINED, METHODS, WORST_REGION, score_names
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.manifest import pack
@@ -65,6 +66,7 @@ def block_output(number: int) -> bytes:
     columns |= {name: rng.beta(8, 2, count) for name in (*METHODS, "worst_class_z")}
     columns |= {"image_id": [f"street/{i:09d}" for i in index], "source": ["street"] * count, "index": index}
     columns |= {"status": ["scored"] * count, "reason": pa.nulls(count, pa.string())}
+    columns |= {"grids": [row.tobytes() for row in rng.integers(0, CLASSES, (count, 2 * CELLS), np.uint8)]}
     images = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
     schema = scored_regions_schema()
     place = np.repeat(index, REGIONS_PER_IMAGE)
