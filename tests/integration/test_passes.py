@@ -39,7 +39,7 @@ def run_to(source: Path, out: Path, **options: Any) -> Path:
     return out
 
 
-COMPARED = ("rank", "priority", "class_priority", "usual_evidence", "region_priority")
+COMPARED = ("priority", "class_priority", "usual_evidence", "region_priority", "worst_region", "combined")
 """Columns in which an image is compared with others: with itself too if these are those of another run."""
 
 
@@ -74,10 +74,10 @@ def test_run_that_keeps_no_evidence_has_the_same_results_and_report(source: Path
 def test_run_with_frozen_thresholds_scores_in_the_first_pass(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
-    regions = {"rank_by": "evidence"}
-    kept = run_to(source, tmp_path / "base", regions=regions)
+    orders = {"rank_by": "softmin", "regions": {"rank_by": "evidence"}}
+    kept = run_to(source, tmp_path / "base", **orders)
     monkeypatch.setattr(score_task, "score_block", None)
-    out = run_to(source, tmp_path / "out", thresholds_from=str(kept), evidence={"keep": keep}, regions=regions)
+    out = run_to(source, tmp_path / "out", thresholds_from=str(kept), evidence={"keep": keep}, **orders)
     assert_same_results(out, kept, COMPARED)
     record, other = (json.loads((folder / "run.json").read_text()) for folder in (out, kept))
     assert [stage["name"] for stage in record["stages"]][:3] == ["condense", "thresholds", "rank"]
