@@ -15,10 +15,8 @@ from masksift.scoring.kernels.encoding import Encoding
 CODE, HALF, SINGLE = range(3)
 """Conversions of codes to fixed point for sums."""
 
-_TILE_PIXELS = {CODE: 1 << 19, HALF: 1 << 19, SINGLE: 1 << 15}
-_PIXEL_SHIFT = {CODE: 44, HALF: 44, SINGLE: 48}
-"""One word counts pixels from this bit on and self-confidence in fixed point below it; a tile bounds both."""
-
+_TILE_PIXELS = 1 << 15
+"""Pixels whose codes stay in the cache between the loops over them."""
 
 _BLOCK_BITS = 6
 """The histogram of an image is read block by block of 64 bins, because small images leave most blocks empty."""
@@ -271,52 +269,37 @@ def _count_bytes(
         ends[i], given_ends[i] = size, given_size
 
 
-def _make_add(mode):
-    """Return the function that counts one pixel of more than 8 bits in one mode."""
-
-    @inner
-    def add(i, side, planes, square, shift, above, tables):
-        labels, predicted, self_codes, confident_codes = planes
-        joint, squares, counts = tables
-        given, winner, code = np.int64(labels[i]), np.int64(predicted[i]), self_codes[i]
-        if given < joint.shape[1]:
-            fixed = to_fixed(code, mode)
-            joint[side, given, winner] += (np.uint64(1) << above) | np.uint64(fixed)
-            counts[i & 1, code >> shift] += np.uint32(1)
-            if given == winner:  # its confidence is the predicted one
-                squares[side, 1, winner] += np.int64(square[code >> shift])
-            else:
-                squares[side, 0, winner] += np.int64(square[confident_codes[i] >> shift])
-
-    return add
-
-
-_add_code, _add_half, _add_single = (_make_add(mode) for mode in (CODE, HALF, SINGLE))
-
-
 def _make_count(mode):
-    """Return the loop that counts one image with evidence of more than 8 bits in one mode."""
+    """Return the loop that counts pixels with evidence of more than 8 bits in one mode."""
 
     @inner
-    def count(labels, predicted, self_codes, confident_codes, square, shift, above, packed, squares, counts):
-        """Add pixels << above plus self-confidence in fixed point to ``packed`` (4 or 1, K, K) uint64."""
-        planes, tables = (labels, predicted, self_codes, confident_codes), (packed, squares, counts)
-        sides, fours = packed.shape[0] - 1, labels.size // 4 * 4
-        for j in range(0, fours, 4):
-            for side in range(4):
-                if mode == CODE:
-                    _add_code(j + side, side & sides, planes, square, shift, above, tables)
-                elif mode == HALF:
-                    _add_half(j + side, side & sides, planes, square, shift, above, tables)
-                else:
-                    _add_single(j + side, side & sides, planes, square, shift, above, tables)
-        for i in range(fours, labels.size):
-            if mode == CODE:
-                _add_code(i, 0, planes, square, shift, above, tables)
-            elif mode == HALF:
-                _add_half(i, 0, planes, square, shift, above, tables)
-            else:
-                _add_single(i, 0, planes, square, shift, above, tables)
+    def count(labels, predicted, self_codes, confident_codes, square, shift, joint, sums, squares, counts):
+        """Add pixels to ``joint`` (K, K), ``sums`` (K,), ``squares`` (2, K) and the histograms ``counts`` (2, bins).
+
+        Neighbors mostly have one class, which is the predicted one: their sums stay in registers until it changes.
+        """
+        classes, current = joint.shape[0], np.int64(0)
+        pixels, total, total_squares = np.int64(0), np.int64(0), np.int64(0)
+        for i in range(labels.size):
+            given, winner, code = np.int64(labels[i]), np.int64(predicted[i]), self_codes[i]
+            if given == winner:
+                if given != current:
+                    joint[current, current] += pixels
+                    sums[current] += total
+                    squares[1, current] += total_squares
+                    current, pixels, total, total_squares = given, np.int64(0), np.int64(0), np.int64(0)
+                pixels += 1
+                total += to_fixed(code, mode)
+                total_squares += np.int64(square[code >> shift])  # its confidence is the predicted one
+                counts[i & 1, code >> shift] += np.uint32(1)
+            elif given < classes:
+                joint[given, winner] += 1
+                sums[given] += to_fixed(code, mode)
+                squares[0, winner] += np.int64(square[confident_codes[i] >> shift])
+                counts[i & 1, code >> shift] += np.uint32(1)
+        joint[current, current] += pixels
+        sums[current] += total
+        squares[1, current] += total_squares
 
     return count
 
@@ -338,10 +321,6 @@ def _make_loop(mode):
         confident_codes,
         square,
         shift,
-        above,
-        tile,
-        packed,
-        side_squares,
         counts,
         used,
         joint,
@@ -352,24 +331,23 @@ def _make_loop(mode):
         pixels,
         ends,
     ):
-        """Count images (n, P), ``tile`` pixels at a time.
+        """Count images (n, P).
 
-        Scratch, zeros: ``packed`` of `count`, ``side_squares`` (4 or 1, 2, K), ``counts`` (2, bins + 1) and ``used``,
-        the blocks of bins that are not empty. Outputs as in `PixelStatistics`.
+        Scratch, zeros: ``counts`` (2, bins) and ``used``, the blocks of bins that are not empty. Outputs as in
+        `PixelStatistics`.
         """
         size = np.int64(0)
         for i in range(len(labels)):
-            for first in range(0, labels.shape[1], tile):
-                last = min(first + tile, labels.shape[1])
+            for first in range(0, labels.shape[1], _TILE_PIXELS):
+                last = min(first + _TILE_PIXELS, labels.shape[1])
                 given, winner, own = labels[i, first:last], predicted[i, first:last], self_codes[i, first:last]
                 best = confident_codes[i, first:last]
                 if mode == CODE:
-                    _count_code(given, winner, own, best, square, shift, above, packed, side_squares, counts)
+                    _count_code(given, winner, own, best, square, shift, joint[i], sums[i], squares[i], counts)
                 elif mode == HALF:
-                    _count_half(given, winner, own, best, square, shift, above, packed, side_squares, counts)
+                    _count_half(given, winner, own, best, square, shift, joint[i], sums[i], squares[i], counts)
                 else:
-                    _count_single(given, winner, own, best, square, shift, above, packed, side_squares, counts)
-                _unpack(packed, above, joint[i], sums[i])
+                    _count_single(given, winner, own, best, square, shift, joint[i], sums[i], squares[i], counts)
                 for j in range(own.size):
                     used[(own[j] >> shift) >> _BLOCK_BITS] = 1
             for block in range(used.size):
@@ -384,34 +362,8 @@ def _make_loop(mode):
                 size = _append_codes(counts[0], first, stop, codes, pixels, size)
                 counts[:, first:stop] = 0
             ends[i] = size
-            _move_squares(side_squares, squares[i])
 
     return loop
-
-
-@inner
-def _unpack(packed, above, joint, sums):
-    """Add packed counts to ``joint`` (K, K) and ``sums`` (K,), int64, and reset them to 0."""
-    sides, classes, _ = packed.shape
-    rest = (np.uint64(1) << above) - np.uint64(1)
-    for side in range(sides):
-        for given in range(classes):
-            for winner in range(classes):
-                word = packed[side, given, winner]
-                joint[given, winner] += np.int64(word >> above)
-                sums[given] += np.int64(word & rest)
-                packed[side, given, winner] = 0
-
-
-@inner
-def _move_squares(side_squares, squares):
-    """Add the tables of all sides (4 or 1, 2, K) to ``squares`` (2, K), and reset them to 0."""
-    sides, kinds, classes = side_squares.shape
-    for side in range(sides):
-        for kind in range(kinds):
-            for k in range(classes):
-                squares[kind, k] += side_squares[side, kind, k]
-                side_squares[side, kind, k] = 0
 
 
 _LOOPS = {mode: _make_loop(mode) for mode in (CODE, HALF, SINGLE)}
@@ -420,11 +372,6 @@ _LOOPS = {mode: _make_loop(mode) for mode in (CODE, HALF, SINGLE)}
 def sum_mode(encoding: Encoding) -> int:
     """Return the conversion of an encoding's codes to fixed point."""
     return {"float16": HALF, "float32": SINGLE}.get(encoding.dtype, CODE)
-
-
-def _sides(pixels: int, classes: int) -> int:
-    """Return the number of tables to count into: one for images so small that clearing four would cost more."""
-    return 4 if pixels >= 16 * classes * classes else 1
 
 
 def _flat(planes: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
@@ -490,7 +437,6 @@ def count_pixels(
             _code_counts(*given_codes),
         )
     mode = sum_mode(encoding)
-    sides = _sides(pixels, classes)
     _LOOPS[mode](
         given,
         winner,
@@ -498,10 +444,6 @@ def count_pixels(
         _flat(predicted_confidence),
         encoding.squares,
         own.dtype.type(encoding.key_shift),
-        np.uint64(_PIXEL_SHIFT[mode]),
-        _TILE_PIXELS[mode],
-        np.zeros((sides, classes, classes), np.uint64),
-        np.zeros((sides, 2, classes), np.int64),
         np.zeros((2, encoding.bins), np.uint32),
         np.zeros(-(-encoding.bins >> _BLOCK_BITS) + 1, np.uint8),
         joint,
