@@ -27,11 +27,12 @@ from masksift.engine.result_tables import ImageRanking, RegionRanking
 from masksift.engine.work_items import SCORE, PairCounts, RunContext, pack_result
 from masksift.runtime.executors.serial import SerialExecutor
 from masksift.runtime.progress import ProgressReporter
-from masksift.scoring.kernels.label_grids import CELLS
+from masksift.scoring.kernels.label_grids import GRID_SIDE
 from masksift.scoring.methods import COMBINED, METHODS, WORST_REGION, score_names
 from masksift.scoring.region_priority import PairTotals
 from masksift.storage.manifest import pack
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import bytes_array
 from masksift.storage.tables.schemas import scored_images_schema, scored_regions_schema
 from masksift.storage.tables.segments import pack_table
 
@@ -65,8 +66,10 @@ def block_output(number: int) -> bytes:
     columns: dict[str, Any] = {name: np.full(count, value) for name, value in numbers.items()}
     columns |= {name: rng.beta(8, 2, count) for name in (*METHODS, "worst_class_z")}
     columns |= {"image_id": [f"street/{i:09d}" for i in index], "source": ["street"] * count, "index": index}
+    grids = rng.integers(0, CLASSES, (count, 2, 4, GRID_SIDE)).astype(np.uint8).repeat(GRID_SIDE // 4, axis=2)
+    grids[:, 1] = np.where(rng.random(grids[:, 1].shape) < 0.8, grids[:, 0], grids[:, 1])  # as for a modest model
+    columns |= {"grids": bytes_array(grids)}
     columns |= {"status": ["scored"] * count, "reason": pa.nulls(count, pa.string())}
-    columns |= {"grids": [row.tobytes() for row in rng.integers(0, CLASSES, (count, 2 * CELLS), np.uint8)]}
     images = pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
     schema = scored_regions_schema()
     place = np.repeat(index, REGIONS_PER_IMAGE)

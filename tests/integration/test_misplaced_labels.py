@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 import masksift
 from masksift.engine.planning import layout, requests
@@ -86,6 +87,20 @@ def test_any_blocks_and_parts_have_the_transforms_of_the_reference(
     for row in read_rows(tmp_path / "run"):
         if row["status"] == "scored":
             assert found([ranking[row["source"], row["index"]]]) == found([row])
+
+
+def test_padding_is_left_out(data: Data, expected: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    right = ((0, 0),) * 2 + ((0, 20), (0, 36))
+    predictions, labels = np.pad(data.predictions, right, "edge"), np.pad(data.labels, right[1:], "wrap")
+    write_dataset_source(tmp_path / "padded.zarr", Data(predictions, labels, data.ignore))
+    group = zarr.open_group(tmp_path / "padded.zarr", mode="r+")
+    for name, extent in (("height", 48), ("width", 64)):
+        group.create_array(name, data=np.full(24, extent, np.int32))
+    arguments = ("--source", tmp_path / "padded.zarr", "--max_quarantined", 1)
+    assert run_cli("run", *arguments, "--out", tmp_path / "run") == 0
+    assert found(read_rows(tmp_path / "run")) == expected
+    assert run_cli("score", tmp_path / "run", "--max_quarantined", 1, "--out", tmp_path / "scored") == 0
+    assert found(read_rows(tmp_path / "scored")) == expected
 
 
 def test_commands_and_audit_say_how_labels_are_misplaced(

@@ -16,7 +16,7 @@ from masksift.scoring.kernels.label_grids import (
     ROTATED,
     find_transforms,
 )
-from masksift.storage.tables.arrow import replace_column, table_from_columns
+from masksift.storage.tables.arrow import joined_bytes, replace_column, table_from_columns
 from masksift.storage.tables.schemas import TRANSFORM
 
 REACH = max(NEIGHBORS)
@@ -48,9 +48,9 @@ def add_transforms(images: Any) -> Any:
 
 
 def _unpack_grids(column: Any) -> NDArray[np.unsignedinteger]:
-    data = b"".join(column.to_pylist())
-    dtype = np.uint8 if len(data) == 2 * CELLS * len(column) else np.uint16
-    cells: NDArray[np.unsignedinteger] = np.frombuffer(data, dtype)
+    data = joined_bytes(column)
+    dtype = np.uint8 if data.size == 2 * CELLS * len(column) else np.uint16
+    cells: NDArray[np.unsignedinteger] = data.view(dtype)
     return cells.reshape(-1, 2, GRID_SIDE, GRID_SIDE)
 
 

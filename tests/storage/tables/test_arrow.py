@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masksift.storage.tables.arrow import integer_lists, table_from_columns, table_from_rows
+from masksift.storage.tables.arrow import (
+    bytes_array,
+    integer_lists,
+    joined_bytes,
+    replace_column,
+    table_from_columns,
+    table_from_rows,
+)
 
 SCHEMA = pa.schema(
     [
@@ -88,3 +95,18 @@ def test_integer_lists_of_a_chunked_column_are_its_lists(values: list[list[int]]
     chunks = [whole[a:b] for a, b in pairwise(edges)]
     lists = [numbers.tolist() for numbers in integer_lists(pa.chunked_array(chunks, pa.list_(pa.int32())))]
     assert lists == [entry for chunk in chunks for entry in chunk.to_pylist()]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_joined_bytes_are_those_of_the_arrays(rows: int) -> None:
+    values = np.arange(24 * rows, dtype=np.uint16).reshape(rows, 2, 3, 4)
+    column = pa.chunked_array([bytes_array(values[:2]), bytes_array(values[2:])])
+    for one in (column, pa.chunked_array([column.combine_chunks()]), column.slice(1, 3)):
+        assert joined_bytes(one).tobytes() == b"".join(one.to_pylist())
+    assert joined_bytes(column[:0]).size == 0
+
+
+def test_replaced_column_has_the_others_around_it() -> None:
+    table = pa.table({"a": [1], "b": ["x"], "c": [True]})
+    replaced = replace_column(table, "b", pa.table({"d": [2.0], "e": [None]}))
+    assert replaced.to_pylist() == [{"a": 1, "d": 2.0, "e": None, "c": True}]

@@ -66,6 +66,16 @@ def bytes_array(values: NDArray[Any]) -> pa.Array:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(values), buffers)
 
 
+def joined_bytes(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    """Return the bytes of all values of a column of `bytes_array`, uint8; a view if the column is one array."""
+    parts = []
+    for chunk in filter(len, column.chunks):
+        _, ends, data = chunk.buffers()
+        first, last = np.frombuffer(ends, np.int64)[[chunk.offset, chunk.offset + len(chunk)]]
+        parts.append(np.frombuffer(data, np.uint8)[first:last])
+    return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+
+
 def replace_column(table: pa.Table, name: str, columns: pa.Table) -> pa.Table:
     """Put the columns of a second table in the place of a column."""
     place = table.schema.get_field_index(name)
