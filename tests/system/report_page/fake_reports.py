@@ -80,6 +80,7 @@ def make_regions(spec: ReportSpec, number: int) -> list[list[Any]]:
         y0, x0 = 8 + 11 * place % 120, 10 + 37 * (number + place) % 160
         omission = (number + place) % 5 == 4
         height, width = 20 + 3 * (number % 7), 30 + 5 * place
+        evidence = round(30 + 500 / (1 + number + place) + number * 37 % 11 - place / 3, 4)
         regions.append(
             [
                 1 + number * 7 + place,
@@ -91,7 +92,8 @@ def make_regions(spec: ReportSpec, number: int) -> list[list[Any]]:
                 y0 + height,
                 x0 + width,
                 height * width - place,
-                round(30 + 500 / (1 + number + place) + number * 37 % 11 - place / 3, 4),
+                round(evidence / 7, 4),
+                evidence,
                 None if omission else 0.0123,
                 0.9876,
             ]

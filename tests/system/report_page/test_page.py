@@ -121,16 +121,16 @@ def test_filters_combine_and_search_ignores_case(browser: Any, plain: Path) -> N
 
 def sort_key(order: str, number: int) -> float:
     """The sort key of a row, ascending; rows without a value come last."""
-    if order == "evidence":
-        return -max((region[9] for region in make_regions(PLAIN, number)), default=-1e9)
+    if order == "region":
+        return next((region[0] for region in make_regions(PLAIN, number)), 1e9)
     row = make_row(PLAIN, number)
     value = make_scores(PLAIN, number).get(order) if order != "flagged" else row["flagged"]
     return 1e9 if value is None else -value if order == "flagged" else value
 
 
-def test_images_sort_by_score_flagged_pixels_or_evidence(browser: Any, plain: Path) -> None:
+def test_images_sort_by_score_flagged_pixels_or_worst_region(browser: Any, plain: Path) -> None:
     with open_report(browser, plain) as page:
-        for order in ("clc", "flagged", "evidence", "iou"):
+        for order in ("clc", "flagged", "region", "iou"):
             page.locator("#sort").select_option(order)
             expect(page.locator(IDS)).to_have_text(
                 first_page_ids(sorted(range(60), key=lambda n, by=order: sort_key(by, n)))

@@ -93,7 +93,7 @@ def test_link_encodes_filters_of_unusual_names(browser: Any, odd: Path) -> None:
 
 def test_empty_report_says_so(browser: Any, tmp_path: Path) -> None:
     report = make_report(tmp_path / "report", ReportSpec(rows=0))
-    with open_report(browser, report, "#sort=evidence&verdict=none") as page:
+    with open_report(browser, report, "#sort=region&verdict=none") as page:
         expect(page.locator("#listed")).to_have_text("This report has no images.")
         expect(page.locator("#scores")).to_contain_text("No image is scored.")
         expect(page.locator("#classes")).to_contain_text("No pixel is flagged.")
