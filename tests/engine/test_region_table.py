@@ -140,8 +140,9 @@ def test_image_with_many_regions_keeps_those_of_highest_priority_in_order() -> N
     assert [row["x0"] for row in rows_of(builder.finish())] == sorted(highest)
 
 
-def test_large_image_keeps_a_region_for_512_pixels() -> None:
-    assert max_image_regions(np.array([1, 64 * 512 - 1, 65 * 512, 1 << 24])).tolist() == [64, 64, 65, 1 << 15]
+def test_image_keeps_a_region_for_512_pixels_within_limits() -> None:
+    pixels = np.array([1, 64 * 512 - 1, 65 * 512, 1 << 24, 1 << 30])
+    assert max_image_regions(pixels).tolist() == [64, 64, 65, 1 << 15, 1 << 18]
 
 
 def region_row(x: int, **changes: Any) -> dict[str, Any]:

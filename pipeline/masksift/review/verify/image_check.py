@@ -244,7 +244,7 @@ class ImageCheck:
 
     def _most_regions(self, row: Row) -> float:
         """Return the largest number of regions that a run with priorities lists of one image."""
-        return math.inf if self.pair_totals is None else max(64, row["height"] * row["width"] // 512)
+        return math.inf if self.pair_totals is None else min(max(64, row["height"] * row["width"] // 512), 262_144)
 
     def _add_priorities(
         self,

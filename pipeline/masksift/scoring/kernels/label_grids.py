@@ -159,5 +159,7 @@ def find_transforms(
     repeated, counts = np.empty((GRID_SIDE, 2 * GRID_SIDE), grids.dtype), np.empty((GRID_SIDE, GRID_SIDE), np.int64)
     ignored = grids.dtype.type(np.iinfo(grids.dtype).max)
     neighbors = np.array(NEIGHBORS, np.int64)
-    _find(grids, np.asarray(source, np.int64), neighbors, ignored, repeated, counts, cells, transforms)
+    grids, source = grids.view(), np.array(source, np.int64)
+    grids.flags.writeable = False  # as those of a table: the kernel is compiled for one kind of array
+    _find(grids, source, neighbors, ignored, repeated, counts, cells, transforms)
     return transforms, cells
