@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from masksift.scoring.region_priority import (
     priority_alone,
     region_scores,
 )
-from masksift.storage.tables.arrow import concatenate, list_array, table_from_columns, take
+from masksift.storage.tables.arrow import list_array, table_from_columns, take
 from masksift.storage.tables.schemas import WORST_REGION_COLUMNS, scored_regions_schema, unranked_regions_schema
 from masksift.storage.tables.segments import join_tables, pack_table
 
@@ -44,21 +45,20 @@ class RegionTableBuilder:
     def __init__(self, class_names: Sequence[str], images: Mapping[str, Any], path_columns: Sequence[str] = ()) -> None:
         self._class_names, self._images, self._path_columns = class_names, images, path_columns
         self._schema = scored_regions_schema(path_columns)
-        self._columns: list[dict[str, Any]] = []
-        self._numbers: list[NDArray[np.int64]] = []
+        self._regions: list[Regions] = []
+        self._facts: list[dict[str, NDArray[Any]]] = []
         self._packed = bytearray()
 
     def add(self, regions: Regions, images: ScoringInput, sizes: NDArray[np.int64], first_image: int) -> None:
         """Add the regions of images with (height, width) ``sizes`` (n, 2), the first of which is ``first_image``."""
         if not len(regions):
             return
-        alone = _priorities_alone(regions, images)
-        kept = _highest(regions.image, alone, max_image_regions(sizes.prod(axis=1)))
-        if len(kept) < len(regions):
-            regions, alone = regions.take(kept), alone[kept]
-        self._columns.append(_region_columns(regions, alone, images, self._class_names))
-        self._numbers.append(regions.image + first_image)
-        if sum(map(len, self._numbers)) >= PACKED_REGION_ROWS:
+        counts, limits = np.bincount(regions.image, minlength=len(sizes)), max_image_regions(sizes.prod(axis=1))
+        if (counts > limits).any():
+            regions = regions.take(_highest(regions.image, _priorities_alone(regions, images.classes), limits))
+        self._facts.append(_image_facts(regions, images))
+        self._regions.append(replace(regions, image=regions.image + first_image))
+        if sum(map(len, self._regions)) >= PACKED_REGION_ROWS:
             self._pack()
 
     def finish(self) -> bytes:
@@ -66,24 +66,25 @@ class RegionTableBuilder:
 
         The regions of an image are in one table.
         """
-        if self._columns:
+        if self._regions:
             self._pack()
         return bytes(self._packed)
 
     def _pack(self) -> None:
-        number, images = np.concatenate(self._numbers), self._images
+        regions, images = Regions.concatenate(self._regions), self._images
         columns = {
-            name: take(images[name], number) if name in images else [None] * len(number)
+            name: take(images[name], regions.image) if name in images else [None] * len(regions)
             for name in ("image_id", "source", "index", *self._path_columns, "height", "width")
         }
-        columns |= {name: concatenate([group[name] for group in self._columns]) for name in self._columns[0]}
+        facts = {name: np.concatenate([group[name] for group in self._facts]) for name in self._facts[0]}
+        columns |= _region_columns(regions, facts, self._class_names)
         self._packed += pack_table(table_from_columns(columns, self._schema))
-        self._columns, self._numbers = [], []
+        self._regions, self._facts = [], []
 
 
-def _priorities_alone(regions: Regions, images: ScoringInput) -> NDArray[np.float64]:
+def _priorities_alone(regions: Regions, classes: int) -> NDArray[np.float64]:
     """Return the priority of each region if its class pair occurred nowhere else."""
-    own = np.where(regions.given == images.classes, OMISSION_SELF_CONFIDENCE, regions.self_confidence)
+    own = np.where(regions.given == classes, OMISSION_SELF_CONFIDENCE, regions.self_confidence)
     return priority_alone(regions.evidence, own, regions.predicted_confidence)
 
 
@@ -95,40 +96,45 @@ def _highest(groups: NDArray[np.int64], values: NDArray[np.float64], limits: NDA
     return np.sort(order[place < limits[groups]])
 
 
-def _region_columns(
-    regions: Regions, alone: NDArray[np.float64], images: ScoringInput, class_names: Sequence[str]
-) -> dict[str, Any]:
-    """Return the columns of `scored_regions_schema` that do not come from the image."""
-    image, suggested, is_omission = regions.image, regions.suggested, regions.given == images.classes
-    given = np.where(is_omission, 0, regions.given)
-    given_z = np.where(is_omission, 0.0, images.z_scores[image, 1, given])
-    suggested_z = images.z_scores[image, 0, suggested]
-    evidence = images.flagged_evidence[image, given, suggested] * float(EVIDENCE_UNIT)
-    names = [*class_names, None]
+def _image_facts(regions: Regions, images: ScoringInput) -> dict[str, NDArray[Any]]:
+    """Return columns of regions, (R,) each, about the classes of a region in its image; 0 for the class of no label."""
+    image, suggested, is_label = regions.image, regions.suggested, regions.given < images.classes
+    given = regions.given * is_label
+    return {
+        "given_z": images.z_scores[image, 1, given] * is_label,
+        "suggested_z": images.z_scores[image, 0, suggested],
+        "given_pixels": images.class_counts.labeled[image, given],
+        "suggested_pixels": images.class_counts.predicted[image, suggested],
+        "pair_evidence": images.flagged_evidence[image, given, suggested] * (float(EVIDENCE_UNIT) * is_label),
+    }
+
+
+def _region_columns(regions: Regions, facts: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of `scored_regions_schema` that do not come from the image, with those of `_image_facts`."""
+    alone, is_omission = _priorities_alone(regions, len(class_names)), regions.given == len(class_names)
 
     def labels_only(values: NDArray[Any]) -> NDArray[Any]:
         return np.ma.MaskedArray(values, is_omission)
 
+    names = [*class_names, None]
     return {
+        **facts,
         "kind": np.where(is_omission, OMISSION, LABEL),
-        "given": labels_only(given),
-        "suggested": suggested,
+        "given": labels_only(regions.given),
+        "suggested": regions.suggested,
         "given_name": take(names, regions.given),
-        "suggested_name": take(names, suggested),
+        "suggested_name": take(names, regions.suggested),
         "area": regions.area,
         **dict(zip(("y0", "x0", "y1", "x1"), regions.box.T, strict=True)),
         **dict(zip(("centroid_y", "centroid_x"), regions.centroid.T, strict=True)),
         "priority": alone,
-        "class_priority": alone * (1 + np.hypot(suggested_z, given_z)),
+        "class_priority": alone * (1 + np.hypot(facts["suggested_z"], facts["given_z"])),
         "evidence": regions.evidence,
         "mean_self_confidence": labels_only(regions.self_confidence),
         "mean_predicted_confidence": regions.predicted_confidence,
-        "given_z": labels_only(given_z),
-        "suggested_z": suggested_z,
-        "given_pixels": labels_only(images.class_counts.labeled[image, given]),
-        "suggested_pixels": images.class_counts.predicted[image, suggested],
+        "given_z": labels_only(facts["given_z"]),
+        "given_pixels": labels_only(facts["given_pixels"]),
         "rle": list_array(regions.run_lengths, regions.run_ends),
-        "pair_evidence": np.where(is_omission, 0.0, evidence),
     }
 
 
