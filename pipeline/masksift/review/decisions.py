@@ -38,6 +38,9 @@ PARTIAL = "partial"
 
 _UNMODIFIED = "Pass an unmodified file saved by the report page"
 
+RERANKED = "reranked.parquet"
+"""Table of a run, by default, with the regions in the order learned from decisions."""
+
 ImageKey = tuple[str, int]
 """Source name and image index."""
 

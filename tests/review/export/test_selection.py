@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from masksift.core.errors import DataError, MasksiftError, UsageError
 from masksift.engine.completed_run import open_completed_run
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.selection import ExportImage, select_images
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.arrow import table_from_rows
+from masksift.storage.tables.parquet import write_table
+from masksift.storage.tables.schemas import reranked_schema
 from review.export.helpers import PADDED, ExportedRun
 from support.errors import raises
 from support.results import read_rows
@@ -132,3 +137,56 @@ def test_run_without_region_table_is_rejected(run: ExportedRun, tmp_path: Path) 
     shutil.rmtree(tmp_path / "out/regions")
     with raises(DataError, match=r"has no regions/part-\*.parquet"):
         select(ExportedRun(tmp_path / "out", {}, {}, {}, run.classes))
+
+
+@pytest.fixture
+def reranked(run: ExportedRun, tmp_path: Path) -> ExportedRun:
+    """A copy of the run with its regions in reverse order, without the first one."""
+    out = tmp_path / "reranked"
+    shutil.copytree(run.out, out)
+    rows = [dict(region.row) for rank, region in run.regions.items() if rank != 1][::-1]
+    rows = [row | {"rank": rank, "old_rank": row["rank"], "probability": 0.5} for rank, row in enumerate(rows, 1)]
+    table = table_from_rows(rows, reranked_schema(("dt",)))
+    write_table(ObjectDirectory(str(out)), "reranked.parquet", table, run.classes)
+    return replace(run, out=out)
+
+
+def test_reranked_regions_are_exported_in_their_order(run: ExportedRun, reranked: ExportedRun) -> None:
+    ranks = [*run.regions][:0:-1]
+    images = select(reranked, reranked=True)
+    rows = [run.regions[rank].row for rank in ranks]
+    assert [(image.source, image.index) for image in images] == [
+        *dict.fromkeys((row["source"], row["index"]) for row in rows)
+    ]
+    for image in images:
+        assert [region.rank for region in image.regions] == run.ranks(image.source, image.index)[::-1][
+            : len(image.regions)
+        ]
+        for region in image.regions:
+            assert region.run_lengths.tolist() == run.regions[region.rank].row["rle"]
+    assert region_ranks(images) == sorted(ranks)
+
+
+def test_first_reranked_regions_are_limited(run: ExportedRun, reranked: ExportedRun) -> None:
+    ranks = [*run.regions][:0:-1]
+    assert region_ranks(select(reranked, reranked=True, top=2)) == sorted(ranks[:2])
+    images = select(reranked, reranked=True, per_image=1)
+    assert all(len(image.regions) == 1 for image in images)
+
+
+def test_run_without_reranked_regions_is_rejected(run: ExportedRun) -> None:
+    with raises(UsageError, r"has no reranked.parquet\. Write it with `masksift rerank RUN --verdicts FILE`"):
+        select(run, reranked=True)
+
+
+def test_accepted_regions_are_not_reranked(run: ExportedRun) -> None:
+    with raises(UsageError, r"accepted and reranked are true, but accepted regions are not reranked"):
+        select(run, reranked=True, accepted=True, verdicts="verdicts.json")
+
+
+@pytest.mark.parametrize("per_image", [1, 2])
+def test_regions_of_an_image_are_limited_to_the_first(run: ExportedRun, per_image: int) -> None:
+    images = select(run, per_image=per_image)
+    assert [(image.source, image.index) for image in images] == run.ordered_images()
+    for image in images:
+        assert [region.rank for region in image.regions] == run.ranks(image.source, image.index)[:per_image]

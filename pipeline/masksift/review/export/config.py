@@ -22,6 +22,9 @@ class ExportConfig(ConfigSection):
     verdicts: str | None = Field(
         None, min_length=1, description="decisions file saved by the report page; rejected regions are left out"
     )
+    reranked: bool = Field(
+        False, description="export the regions in reranked.parquet of the run, in the order that `rerank` has learned"
+    )
     accepted: bool = Field(False, description="export only the regions that the decisions file accepts")
     pictures: bool = Field(True, description="write RGB images, if the sources have any")
     arrays: ImageArrays = ImageArrays()
@@ -32,6 +35,10 @@ class ExportConfig(ConfigSection):
         if self.accepted and self.verdicts is None:
             raise UsageError(
                 "accepted is true, but no decisions file is given", "Pass --verdicts FILE as saved by the report page"
+            )
+        if self.accepted and self.reranked:
+            raise UsageError(
+                "accepted and reranked are true, but accepted regions are not reranked", "Omit --accepted or --reranked"
             )
         return self
 

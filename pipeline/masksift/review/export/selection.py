@@ -6,22 +6,22 @@ Memory grows with the exported regions: some hundred bytes each, and four bytes 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import DataError
+from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import CompletedRun
-from masksift.review.decisions import ACCEPT, REJECT, ImageKey, ReviewDecisions, load_decisions
+from masksift.review.decisions import ACCEPT, REJECT, RERANKED, ImageKey, ReviewDecisions, load_decisions
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.file_names import FileNames
 from masksift.review.export.run_length import Mask, box_mask
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import integer_lists
-from masksift.storage.tables.parquet import iter_tables
+from masksift.storage.tables.parquet import iter_tables, read_table
 
 _COLUMNS = (
     "rank",
@@ -127,27 +127,62 @@ def select_images(run: CompletedRun, config: ExportConfig) -> list[ExportImage]:
     ]
 
 
-def _iter_rows(
-    directory: ObjectDirectory, config: ExportConfig, decisions: ReviewDecisions | None
-) -> Iterator[tuple[dict[str, Any], NDArray[np.int32]]]:
+_Row = tuple[dict[str, Any], NDArray[np.int32]]
+"""Row of the table of regions, and its run lengths."""
+
+
+def _iter_rows(directory: ObjectDirectory, config: ExportConfig, decisions: ReviewDecisions | None) -> Iterator[_Row]:
     """Yield the rows to export with their run lengths; no file after the last of them is read."""
+    if config.reranked:
+        yield from _iter_reranked(directory, config, decisions)
+    else:
+        for row, run_lengths in _select_rows(_iter_regions(directory), config, decisions):
+            yield row, run_lengths.copy()  # a view would keep the table in memory
+
+
+def _iter_regions(directory: ObjectDirectory) -> Iterator[_Row]:
+    """Yield all rows of the table of regions, with views of their run lengths."""
     files = [f"regions/{name}" for name in directory.names("regions") if name.endswith(".parquet")]
     if not files:
         raise DataError(f"{directory.url} has no regions/part-*.parquet", "Run `masksift score RUN --out URL`")
-    remaining, exported = config.top, Counter[ImageKey]()
     for table in iter_tables(directory, files, [*_COLUMNS, "rle"], at_once=1):
         columns = {name: table[name].to_pylist() for name in _COLUMNS}
         for number, run_lengths in enumerate(integer_lists(table["rle"])):
-            row = {name: values[number] for name, values in columns.items()}
-            if not remaining:
-                return
-            image = row["source"], row["index"]
-            if config.per_image is not None and exported[image] == config.per_image:
-                continue
-            if _is_exported(row, config, decisions):
-                remaining -= 1
-                exported[image] += 1
-                yield row, run_lengths.copy()  # a view would keep the table in memory
+            yield {name: values[number] for name, values in columns.items()}, run_lengths
+
+
+def _iter_reranked(
+    directory: ObjectDirectory, config: ExportConfig, decisions: ReviewDecisions | None
+) -> Iterator[_Row]:
+    """Yield the rows to export in the order learned from decisions. Raises UsageError without that table."""
+    if RERANKED not in directory.names():
+        raise UsageError(f"{directory.url} has no {RERANKED}", "Write it with `masksift rerank RUN --verdicts FILE`")
+    names = ["old_rank", *(name for name in _COLUMNS if name != "rank")]
+    rows = read_table(directory, RERANKED, names).rename_columns(["rank", *names[1:]]).to_pylist()
+    nothing = np.empty(0, np.int32)
+    chosen = [row["rank"] for row, _ in _select_rows(((row, nothing) for row in rows), config, decisions)]
+    wanted, found = set(chosen), dict[int, _Row]()
+    for row, run_lengths in _iter_regions(directory):
+        if row["rank"] in wanted:
+            found[row["rank"]] = row, run_lengths.copy()
+            if len(found) == len(wanted):
+                break
+    yield from (found[rank] for rank in chosen)
+
+
+def _select_rows(rows: Iterable[_Row], config: ExportConfig, decisions: ReviewDecisions | None) -> Iterator[_Row]:
+    """Yield the first rows that are to be exported, and look at no row after the last of them."""
+    remaining, exported = config.top, Counter[ImageKey]()
+    for row, run_lengths in rows:
+        image = row["source"], row["index"]
+        if config.per_image is not None and exported[image] == config.per_image:
+            continue
+        if _is_exported(row, config, decisions):
+            remaining -= 1
+            exported[image] += 1
+            yield row, run_lengths
+        if not remaining:
+            return
 
 
 def _is_exported(row: Mapping[str, Any], config: ExportConfig, decisions: ReviewDecisions | None) -> bool:

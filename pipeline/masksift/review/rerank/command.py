@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import CompletedRun, open_completed_run
-from masksift.review.decisions import ACCEPT, REJECT, UNSURE, load_decisions
+from masksift.review.decisions import ACCEPT, REJECT, RERANKED, UNSURE, load_decisions
 from masksift.review.rerank.config import RerankConfig
 from masksift.review.rerank.features import FEATURE_COLUMNS, Floats, image_scores, region_features
 from masksift.review.rerank.list_decisions import ListDecisions, match_decisions
@@ -35,7 +35,6 @@ from masksift.storage.tables.schemas import reranked_schema
 from masksift.storage.tables.segments import join_tables
 from masksift.storage.urls import join, split_url
 
-DEFAULT_NAME = "reranked.parquet"
 MIN_DECISIONS = 10
 """Accepted and rejected regions that a fit needs, each.
 
@@ -126,7 +125,7 @@ def rerank(config: RerankConfig) -> RerankResult:
 
 def _check_out(config: RerankConfig, run: CompletedRun) -> tuple[str, str]:
     """Return directory and name of the output. One in an input, or without the ending, raises UsageError."""
-    default = split_url(join(run.context.out, DEFAULT_NAME))
+    default = split_url(join(run.context.out, RERANKED))
     out = default if config.out is None else split_url(config.out)
     if not out[1].endswith(".parquet"):
         raise UsageError(f"--out {config.out} must be a file that ends in .parquet", "Pass the URL of such a file")
