@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from masksift.engine.region_table import compare_regions
 from masksift.evaluation.evaluate.region_orders import REVIEWED_REGIONS
 from masksift.evaluation.sweep import regions as sweep_regions
-from masksift.evaluation.sweep.regions import OMISSION, REGION_BYTES, SweepRegions, collect_regions, measure_orders
+from masksift.evaluation.sweep.regions import (
+    NO_GIVEN_CLASS,
+    REGION_BYTES,
+    SweepRegions,
+    collect_regions,
+    measure_orders,
+)
 from masksift.evaluation.sweep.result_table import SweepTable
 from masksift.evaluation.sweep.summary import console_text, report_text
 from masksift.scoring.region_priority import PairTotals
@@ -35,7 +41,7 @@ def make_regions(seed: int, count: int, settings: int = 1) -> SweepRegions:
         **values,
         "setting": np.sort(rng.integers(0, settings, count)),
         "is_hit": rng.random(count) < 0.5,
-        "given": rng.integers(OMISSION, CLASSES, count),
+        "given": rng.integers(NO_GIVEN_CLASS, CLASSES, count),
         "suggested": rng.integers(0, CLASSES, count),
         "priority": rng.integers(1, 6, count) / 4,
     }
@@ -64,7 +70,7 @@ def test_priorities_equal_those_of_a_run(seed: int, count: int) -> None:
     columns |= {name: [""] * count for name in ("given_name", "suggested_name")}
     columns |= {one.name: getattr(regions, one.name) for one in fields(regions) if one.name in schema.names}
     for name in ("given", "given_pixels"):
-        columns[name] = np.ma.MaskedArray(columns[name], regions.given == OMISSION)
+        columns[name] = np.ma.MaskedArray(columns[name], regions.given == NO_GIVEN_CLASS)
     expected = compare_regions(table_from_columns(columns, schema), totals)
     compared = regions.compare(totals)
     for name in ("priority", "class_priority", "evidence"):
@@ -88,7 +94,7 @@ def test_lists_are_limited_as_in_a_run_for_any_blocks(sizes: tuple[int, ...], mo
         highest = sorted(range(len(regions)), key=lambda i: (-float(regions.priority[i]), i))[:8]
         assert_equal(found, regions.take(np.array(sorted(highest))))
         for image in range(4):
-            own = regions.priority[(regions.image == image) & (regions.given != OMISSION)]
+            own = regions.priority[(regions.image == image) & (regions.given != NO_GIVEN_CLASS)]
             assert priorities[number, image] == max(own, default=0.0), "of all regions, not only of the listed ones"
 
 

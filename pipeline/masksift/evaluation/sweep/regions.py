@@ -37,8 +37,8 @@ MIN_AREA, MAX_REGIONS = RegionsSection().min_area, RegionsSection().top
 """Smallest area of a region in pixels, and largest number of regions of a setting, as in a run by default."""
 REGION_BYTES = 128
 """Memory of a region in a task: 59 bytes, twice while the regions of a block are joined."""
-OMISSION = -1
-"""Given class of an omission."""
+NO_GIVEN_CLASS = -1
+"""Value of the given class of an omission, which has none."""
 
 _DTYPES: Mapping[str, Any] = {
     **dict.fromkeys(("setting", "given", "suggested"), np.int16),
@@ -59,7 +59,7 @@ class SweepRegions:
         setting: Number of the setting, error type x shares + share, (R,) int16.
         image: Number of the image, (R,) int32.
         is_hit: Whether at least half of the pixels are wrong, (R,) bool.
-        given: Given class, `OMISSION` for an omission, (R,) int16.
+        given: Given class, `NO_GIVEN_CLASS` if it is an omission, (R,) int16.
         suggested: Predicted class, (R,) int16.
         given_pixels: Valid pixels of the image with the given label, (R,) int64.
         suggested_pixels: Valid pixels of the image predicted as the suggested class, (R,) int64.
@@ -103,7 +103,7 @@ class SweepRegions:
         """Divide the priorities by sqrt(1 + usual evidence), as `compare_regions` does."""
         given, suggested = np.maximum(self.given, 0).astype(np.int64), self.suggested.astype(np.int64)
         usual = totals.usual_evidence(given, suggested, self.pair_evidence, self.given_pixels, self.suggested_pixels)
-        divisor = np.sqrt(1 + np.where(self.given == OMISSION, 0.0, usual))
+        divisor = np.sqrt(1 + np.where(self.given == NO_GIVEN_CLASS, 0.0, usual))
         return replace(self, priority=self.priority / divisor, class_priority=self.class_priority / divisor)
 
     def highest(self, most: int) -> SweepRegions:
@@ -171,7 +171,7 @@ def _regions_from_table(table: Any, setting: int, image: int, wrong: NDArray[np.
         "setting": np.full(len(codes), setting),
         "image": np.full(len(codes), image),
         "is_hit": 2 * found >= table["area"].to_numpy(),
-        "given": table["given"].fill_null(OMISSION).to_numpy(),
+        "given": table["given"].fill_null(NO_GIVEN_CLASS).to_numpy(),
         "given_pixels": table["given_pixels"].fill_null(0).to_numpy(),
     }
     columns |= {one.name: table[one.name].to_numpy() for one in fields(SweepRegions) if one.name not in columns}
@@ -217,7 +217,7 @@ def collect_regions(
         signals.raise_if_interrupted()
         for number, groups in enumerate(found):
             compared = block.take(block.setting == number).compare(totals[number])
-            is_label = compared.given != OMISSION
+            is_label = compared.given != NO_GIVEN_CLASS
             np.maximum.at(highest[number], compared.image[is_label], compared.priority[is_label])
             groups.append(compared)
             if sum(map(len, groups)) > MAX_REGIONS + MAX_REGIONS // 4:

@@ -83,7 +83,7 @@ class ImageCheck:
         comparisons: Receives the results.
         listed_regions: Rows of the table of regions by source and index of the image.
         lists_all_regions: The table lists all regions of the run.
-        pair_totals: Totals of the run, from which the priority of regions follows; None if it has no priority.
+        pair_totals: Totals of the run, from which the priority of regions follows.
         totals: Receives the sums of scored images, if thresholds are recomputed.
         uses_cleanlab: cleanlab computes softmin too.
         issues: Receives the pixels of scored images, if cleanlab finds the issues.
@@ -95,7 +95,7 @@ class ImageCheck:
     comparisons: Comparisons
     listed_regions: Mapping[tuple[str, int], Sequence[Row]]
     lists_all_regions: bool
-    pair_totals: PairTotals | None
+    pair_totals: PairTotals
     totals: Totals | None
     uses_cleanlab: bool
     issues: IssueCollector | None
@@ -132,8 +132,7 @@ class ImageCheck:
                 comparisons.planes(ISSUE_MASK, where, mask, flagged.astype(np.uint8))
             self._check_evidence(arrays.evidence, where, row, read.image)
             self._check_scores(where, row, read.image, flagged)
-            if "suspected_transform" in row:  # a run of an earlier version has none
-                self._check_transform(where, row, read.image, reader)
+            self._check_transform(where, row, read.image, reader)
             self._check_regions(where, row, read.image, flagged)
             if read.softmax_error:
                 tolerance = 1e-6 + 1e-7 * read.image.classes  # rounding of exp, and of the sum over the classes
@@ -217,8 +216,7 @@ class ImageCheck:
         """Compare the listed regions of an image, and the columns of its worst one."""
         comparisons, found = self.comparisons, regions(image, flagged, self.thresholds, self.settings)
         listed = self.listed_regions.get((row["source"], row["index"]), ())
-        if self.pair_totals is not None:
-            self._add_priorities(found, listed, image, flagged, self.pair_totals)
+        self._add_priorities(found, listed, image, flagged)
         self._check_worst_region(where, row, found)
         if WORST_REGION in self.run.methods:
             self._check_region_score(where, row, found)
@@ -242,17 +240,12 @@ class ImageCheck:
                 "regions that are not listed: the table is full (regions.top) or too long to be read", images=1
             )
 
-    def _most_regions(self, row: Row) -> float:
-        """Return the largest number of regions that a run with priorities lists of one image."""
-        return math.inf if self.pair_totals is None else min(max(64, row["height"] * row["width"] // 512), 262_144)
+    def _most_regions(self, row: Row) -> int:
+        """Return the largest number of regions that a run lists of one image."""
+        return min(max(64, int(row["height"] * row["width"]) // 512), 262_144)
 
     def _add_priorities(
-        self,
-        found: Sequence[Region],
-        listed: Sequence[Row],
-        image: Image,
-        flagged: NDArray[np.bool_],
-        totals: PairTotals,
+        self, found: Sequence[Region], listed: Sequence[Row], image: Image, flagged: NDArray[np.bool_]
     ) -> None:
         """Add the columns about priority to the values of the regions of an image."""
         pixels, own = class_pixels(image), pair_evidence(image, flagged)
@@ -264,7 +257,7 @@ class ImageCheck:
         for region in found:
             given, suggested = region.given, region.suggested
             if source is None:
-                usual = usual_evidence(region, pixels, own, totals)
+                usual = usual_evidence(region, pixels, own, self.pair_totals)
             else:
                 usual = stored_usual.get((given, suggested), 0.0)
             of_given = (None, None) if given is None else (float(z[1, given]), int(pixels[1][given]))
@@ -282,13 +275,13 @@ class ImageCheck:
     def _check_worst_region(self, where: str, row: Row, found: Sequence[Region]) -> None:
         """Compare box, evidence and priority of the worst region."""
         comparisons, stored = self.comparisons, tuple(row[name] for name in _BOX)
-        columns = ["region_evidence", *(["region_priority"] if "region_priority" in row else [])]
+        columns = ("region_evidence", "region_priority")
         if not found:
             comparisons.equal("worst region", where, stored, (None,) * 4)
             for name in columns:
                 comparisons.number(name, where, row[name], None)
             return
-        by = _ORDERS[self.run.record["configuration"]["regions"].get("rank_by", "evidence")]
+        by = _ORDERS[self.run.record["configuration"]["regions"]["rank_by"]]
         values = [float(region.values[by] or 0) for region in found]
         frozen = self.run.record["configuration"].get("thresholds_from") is not None
         if len(found) > self._most_regions(row) or (by != "evidence" and frozen):

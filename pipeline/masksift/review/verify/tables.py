@@ -63,9 +63,7 @@ def check_thresholds(run: CompletedRun, totals: Totals, comparisons: Comparisons
         comparisons: Receives the results.
     """
     rows = read_table(run.directory, "thresholds.parquet").to_pylist()
-    columns: dict[str, Any] = {"pixels": totals.pixels, "sum": totals.sums}
-    if "predicted_pixels" in rows[0]:
-        columns["predicted_pixels"] = totals.predicted
+    columns: dict[str, Any] = {"pixels": totals.pixels, "sum": totals.sums, "predicted_pixels": totals.predicted}
     source = run.record["configuration"].get("thresholds_from")
     if source is None:
         columns |= totals.columns()
@@ -104,9 +102,8 @@ def _check_class_tables(run: CompletedRun, totals: Totals, comparisons: Comparis
         pixels, images = int(totals.pairs[given, suggested]), int(totals.pair_images[given, suggested])
         comparisons.equal("class_pairs: pixels", where, row["pixels"], pixels)
         comparisons.equal("class_pairs: images", where, row["images"], images)
-        if "evidence" in row:
-            evidence = float(totals.evidence[given, suggested])
-            comparisons.number("class_pairs: evidence", where, row["evidence"], evidence)
+        evidence = float(totals.evidence[given, suggested])
+        comparisons.number("class_pairs: evidence", where, row["evidence"], evidence)
     for row in read_table(run.directory, "class_quality.parquet").to_pylist():
         where, k = f"class {row['class_name']}", row["class_id"]
         pixels, flagged = int(totals.pixels[k]), int(totals.pairs[k].sum())

@@ -49,10 +49,8 @@ def read_thresholds(rows: Sequence[Mapping[str, Any]], cut: float | None) -> Thr
     )
 
 
-def read_pair_totals(rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> PairTotals | None:
-    """Return the totals that a run has stored in its tables of thresholds and class pairs, if it has them."""
-    if "predicted_pixels" not in rows[0]:
-        return None
+def read_pair_totals(rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> PairTotals:
+    """Return the totals that a run has stored in its tables of thresholds and class pairs."""
     evidence = np.zeros((len(rows), len(rows)))
     for pair in pairs:
         evidence[pair["given"], pair["suggested"]] = pair["evidence"]
