@@ -77,7 +77,8 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
         _check_first_image(context, inputs.pairs[0], config)
         memory, images = projected_memory(config, survey, context), len(inputs.pairs)
         pixels = images * survey.height * survey.width
-        seconds = estimate_seconds(images, pixels, pixels * survey.classes * np.dtype(survey.dtype).itemsize)
+        itemsize = np.dtype(survey.dtype).itemsize if survey.dtype else 0
+        seconds = estimate_seconds(images, pixels, pixels * survey.classes * itemsize)
         with job.open_executor(config.executor, images, memory, seconds, "an ingest of these images") as executor:
             shards = _make_shards(context, inputs.pairs)
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
@@ -104,6 +105,46 @@ def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
 
 
 def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> IngestContext:
+    predictions = _make_prediction_reader(config, inputs, survey)
+    if config.label_offset and (inputs.values is not None or inputs.colors or inputs.pairs[0].segments is not None):
+        raise UsageError(
+            f"label_offset is {config.label_offset}, but a preset, colors or segments define the classes of the labels",
+            "Drop --label_offset",
+        )
+    classes, preset = survey.classes, PRESETS[config.preset] if config.preset else None
+    labels = LabelReader(
+        classes,
+        value_map(classes, config.remap, survey.values, config.ignore, config.label_offset or 0),
+        {color_code(color): k for color, k in inputs.colors.items()},
+        use_palette=config.colors is not None,
+        class_channel=preset.class_channel if preset else None,
+        array=inputs.arrays[0] if inputs.arrays else None,
+        lossy=config.allow_lossy,
+    )
+    writer_args = {
+        "images": len(inputs.pairs),
+        "height": survey.height,
+        "width": survey.width,
+        "classes": survey.class_names or classes,
+        "ignore": int(np.iinfo(label_dtype(classes)).max),
+        "kind": config.kind,
+        "dtype": predictions.dtype if predictions else "uint8",
+        "predictions": predictions is not None,
+        "label_dtype": label_dtype(classes),
+        "scale": config.scale,
+        "pictures": config.images is not None,
+        "padded": survey.padded,
+        "shard_bytes": base.SHARD_BYTES,
+    }
+    # workers may run in other directories than this process
+    url = local_path(config.out) or config.out
+    return IngestContext(url, writer_args, labels, predictions, config.resize, config.options())
+
+
+def _make_prediction_reader(config: IngestConfig, inputs: Inputs, survey: Survey) -> PredictionReader | None:
+    """Make the reader of the predictions, None without any; UsageError if options do not fit them."""
+    if survey.format is None:
+        return None
     dtype = config.dtype or survey.dtype
     if dtype != survey.dtype and not survey.dtype.startswith("float"):
         raise UsageError(
@@ -121,54 +162,23 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
             "The background, 1 minus the positive class, could not be stored",
             "Write the predictions as floats",
         )
-    if config.label_offset and (inputs.values is not None or inputs.colors or inputs.pairs[0].segments is not None):
-        raise UsageError(
-            f"label_offset is {config.label_offset}, but a preset, colors or segments define the classes of the labels",
-            "Drop --label_offset",
-        )
-    classes, preset = survey.classes, PRESETS[config.preset] if config.preset else None
-    label_array, prediction_array = inputs.arrays or (None, None)
-    labels = LabelReader(
-        classes,
-        value_map(classes, config.remap, survey.values, config.ignore, config.label_offset or 0),
-        {color_code(color): k for color, k in inputs.colors.items()},
-        use_palette=config.colors is not None,
-        class_channel=preset.class_channel if preset else None,
-        array=label_array,
-        lossy=config.allow_lossy,
-    )
-    predictions = PredictionReader(
+    return PredictionReader(
         survey.format,
-        classes,
+        survey.classes,
         survey.order,
         dtype,
         config.kind,
-        prediction_array,
+        inputs.arrays[1] if inputs.arrays else None,
         config.allow_lossy,
         config.scale,
     )
-    writer_args = {
-        "images": len(inputs.pairs),
-        "height": survey.height,
-        "width": survey.width,
-        "classes": survey.class_names or classes,
-        "ignore": int(np.iinfo(label_dtype(classes)).max),
-        "kind": config.kind,
-        "dtype": dtype,
-        "label_dtype": label_dtype(classes),
-        "scale": config.scale,
-        "pictures": config.images is not None,
-        "padded": survey.padded,
-        "shard_bytes": base.SHARD_BYTES,
-    }
-    # workers may run in other directories than this process
-    url = local_path(config.out) or config.out
-    return IngestContext(url, writer_args, labels, predictions, config.resize, config.options())
 
 
 def _check_first_image(context: IngestContext, pair: InputPair, config: IngestConfig) -> None:
     """Read one image as all will be read; DataError if it cannot be written."""
     predictions, _, _ = context.read(pair)
+    if context.predictions is None or predictions is None:
+        return
     if config.kind == "probabilities" and predictions.dtype.kind == "f":
         low, high = float(predictions.min()), float(predictions.max())
         if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
@@ -183,14 +193,15 @@ def projected_memory(config: IngestConfig, survey: Survey, context: IngestContex
     """Bound the memory of a worker, bytes."""
     # a shard as it is collected, encoded and written, and one image as it is read, with two copies if it is converted,
     # and one if it is padded
-    args, values = context.writer_args, survey.classes * survey.height * survey.width
-    image_bytes = values * np.dtype(args["dtype"]).itemsize
-    shard_images = min(args["images"], max(1, args["shard_bytes"] // image_bytes))
-    other_bytes = survey.height * survey.width * (np.dtype(args["label_dtype"]).itemsize + 3 * args["pictures"])
-    converted = config.resize is not None or survey.dtype != args["dtype"]
-    stored_bytes = values * max(np.dtype(survey.dtype).itemsize, 4 * converted)
-    one_image = stored_bytes * (3 if converted else 1) + image_bytes * survey.padded
-    return int(INGEST_WORKER_BYTES + 3 * shard_images * (image_bytes + other_bytes) + one_image)
+    args, pixels = context.writer_args, survey.height * survey.width
+    values = survey.classes * pixels if args["predictions"] else 0
+    prediction_bytes = values * np.dtype(args["dtype"]).itemsize
+    shard_images = min(args["images"], max(1, args["shard_bytes"] // (prediction_bytes or 3 * pixels)))
+    image_bytes = prediction_bytes + pixels * (np.dtype(args["label_dtype"]).itemsize + 3 * args["pictures"])
+    converted = config.resize is not None or survey.dtype not in ("", args["dtype"])
+    stored_bytes = values * max(np.dtype(survey.dtype or "uint8").itemsize, 4 * converted)
+    one_image = stored_bytes * (3 if converted else 1) + prediction_bytes * survey.padded
+    return int(INGEST_WORKER_BYTES + 3 * shard_images * image_bytes + one_image)
 
 
 def _make_shards(context: IngestContext, pairs: Sequence[InputPair]) -> list[IngestShard]:

@@ -16,19 +16,26 @@ from masksift.storage.sources.overrides import check_remap_or_offset
 from masksift.storage.urls import local_path
 
 AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
+_PREDICTION_KEYS = ("kind", "dtype", "scale", "axes", "resize", "ids")
+"""Keys without a meaning where there are no predictions."""
 
 
 class IngestConfig(ConfigSection):
-    """Configuration of one ingest; `labels`, `predictions` and `out` are required."""
+    """Configuration of one ingest; `labels`, `out`, and `predictions` or `images` are required."""
 
     labels: str = Field(
         min_length=1, description="label files: directory or glob of images or .npy, COCO panoptic .json, or one .npy"
     )
-    predictions: str = Field(
-        min_length=1, description="prediction files: directory or glob of .npy, .npz, PNG or TIFF, or one .npy"
+    predictions: str | None = Field(
+        None,
+        min_length=1,
+        description="prediction files: directory or glob of .npy, .npz, PNG or TIFF, or one .npy; default: none, for "
+        "a source that `masksift predict` takes",
     )
     out: str = Field(min_length=1, description="URL of the new source, a Zarr group")
-    images: str | None = Field(None, description="RGB images to copy for review: directory or glob")
+    images: str | None = Field(
+        None, description="RGB images to copy, for review and for `masksift predict`: directory or glob"
+    )
     ids: str | None = Field(None, description="text file with one image id per line, for .npy arrays")
     preset: Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"] | None = Field(
         None, description="data set that defines classes, ignored values, ids and colors"
@@ -72,12 +79,28 @@ class IngestConfig(ConfigSection):
                 "Pass --axes class,y,x or --axes y,x,class",
             )
         check_remap_or_offset(self.remap, self.label_offset)
+        if self.predictions is None:
+            self._check_without_predictions()
         if self.kind == "logits" and (self.dtype or "").startswith("uint"):
             raise UsageError(
                 f"kind is 'logits' and dtype is {self.dtype!r}, but logits must be floats",
                 "Pass --dtype float16, or drop --dtype",
             )
         return self
+
+    def _check_without_predictions(self) -> None:
+        if self.images is None:
+            raise UsageError(
+                "predictions and images are missing",
+                "Pass --predictions, or --images to make predictions of them with `masksift predict`",
+            )
+        if unused := [key for key in _PREDICTION_KEYS if key in self.model_fields_set]:
+            raise UsageError(f"{unused[0]} is set, but there are no predictions", f"Drop --{unused[0]}")
+        if self.uses_arrays:
+            raise UsageError(
+                f"Labels are one array ({self.labels}), whose images have no names to match with {self.images}",
+                "Pass label files, or predictions as one .npy file",
+            )
 
     @property
     def uses_arrays(self) -> bool:

@@ -27,7 +27,7 @@ class Inputs:
     """Inputs of an ingest."""
 
     pairs: tuple[InputPair, ...]
-    prediction_format: PredictionFormat
+    prediction_format: PredictionFormat | None  # None without predictions
     classes: tuple[str, ...] | None  # None if neither inputs nor configuration name them
     values: ClassMap | None = None  # None if label values are class numbers
     colors: Mapping[Color, int] = field(default_factory=dict)
@@ -126,8 +126,10 @@ def _find_label_files(config: IngestConfig, options: Mapping[str, Any]) -> Files
         for endings in (LOSSLESS_EXTENSIONS, EXTENSIONS, OTHER_EXTENSIONS)
     )
     if images and arrays:  # the arrays may be predictions in the directory of the labels
-        predictions = find_files(config.predictions, options, EXTENSIONS)
-        urls = set(map(predictions.url, predictions.names))
+        urls = set[str]()
+        if config.predictions is not None:
+            predictions = find_files(config.predictions, options, EXTENSIONS)
+            urls = set(map(predictions.url, predictions.names))
         if spare := next((name for name in arrays if files.url(name) not in urls), None):
             raise DataError(
                 f"{files.place} holds images and arrays ({images[0]} and {spare})",
@@ -145,11 +147,13 @@ def _match_files(
     options: Mapping[str, Any],
 ) -> Inputs:
     """Match labels with predictions and, if configured, RGB images."""
+    if config.predictions is None:
+        return _match_images_only(config, labels, classes, suffixes, options)
     files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
     prediction_format, locations = _detect_format(files, labels, classes)
     names, urls = tuple(locations), tuple(locations.values())
     keys = [stem(name, suffixes) for name in names] if prediction_format != "planes" else list(names)
-    matching = _match_labels(labels, keys)
+    matching = _match_labels(labels, keys, SIDES)
     unmatched = {
         "labels": tuple(labels.files[i] for i in matching.unmatched[0]),
         "predictions": tuple(names[i] for i in matching.unmatched[1]),
@@ -179,14 +183,44 @@ def _match_files(
     )
 
 
-def _match_labels(labels: _LabelFiles, keys: Sequence[str]) -> Matching:
+def _match_images_only(
+    config: IngestConfig,
+    labels: _LabelFiles,
+    classes: tuple[str, ...] | None,
+    suffixes: Sequence[str],
+    options: Mapping[str, Any],
+) -> Inputs:
+    """Match labels with RGB images where there are no predictions. An image is read, so a label needs one."""
+    assert config.images is not None
+    files = find_files(config.images, options, RGB_EXTENSIONS)
+    matching = _match_labels(labels, [stem(name, suffixes) for name in files.names], ("labels", "images"))
+    unmatched = {
+        "labels": tuple(labels.files[i] for i in matching.unmatched[0]),
+        "images": tuple(files.names[j] for j in matching.unmatched[1]),
+    }
+    pairs = tuple(
+        InputPair(
+            matching.names[i],
+            labels.urls[i],
+            None,
+            files.url(files.names[j]),
+            labels.segments[i] if labels.segments else None,
+        )
+        for i, j in matching.pairs
+    )
+    unmatched = {side: names for side, names in unmatched.items() if names}
+    rules = (f"labels and images: {matching.rule}",)
+    return Inputs(pairs, None, classes, rules=rules, unmatched=unmatched, skipped_labels=labels.skipped)
+
+
+def _match_labels(labels: _LabelFiles, keys: Sequence[str], sides: tuple[str, str]) -> Matching:
     """Match by the names of the label files or, if none matches, by the image ids of their annotations."""
     try:
-        return match(labels.keys, keys, SIDES)
+        return match(labels.keys, keys, sides)
     except DataError:
         if not set(labels.ids) & set(keys):
             raise
-    return match(labels.ids, keys, SIDES)
+    return match(labels.ids, keys, sides)
 
 
 def _detect_format(
@@ -238,6 +272,7 @@ def _match_arrays(
     config: IngestConfig, classes: tuple[str, ...] | None, preset: Preset, options: Mapping[str, Any]
 ) -> Inputs:
     """Pair one .npy file of all labels (N, H, W) with one of all predictions, three or more axes with images first."""
+    assert config.predictions is not None
     if config.images is not None or not config.predictions.endswith(".npy"):
         raise UsageError(
             f"Labels are one array ({config.labels}), but "

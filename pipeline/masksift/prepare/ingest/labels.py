@@ -29,7 +29,7 @@ class InputPair:
 
     name: str
     label: str | int  # URL, or index into the array of all labels
-    predictions: str | int | tuple[str, ...]  # URL, index into the array of all predictions, or one URL per class
+    predictions: str | int | tuple[str, ...] | None  # URL, index into the array of all, one URL per class, or none
     rgb: str | None = None
     segments: tuple[tuple[int, int], ...] | None = None  # (segment id, class number) of a COCO panoptic label
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from masksift.core.text import escape_unprintable
 from masksift.prepare.ingest.binary import MASK
 from masksift.prepare.ingest.config import IngestConfig
@@ -17,12 +19,9 @@ MAX_FILE_NAMES = 3
 
 def format_summary(config: IngestConfig, inputs: Inputs, survey: Survey, dtype: str) -> str:
     """Describe the new source, and the files that are not in it; ``dtype``: of the written predictions."""
-    padded = " (smaller ones padded)" if survey.padded else ""
-    lines = [
-        f"{len(inputs.pairs):,} images of {survey.height} x {survey.width}{padded}, {survey.classes} classes, "
-        f"{dtype} {config.kind}",
-        *inputs.rules,
-    ]
+    size = f"{survey.height} x {survey.width}" + (" (smaller ones padded)" if survey.padded else "")
+    content = "no predictions" if survey.format is None else f"{dtype} {config.kind}"
+    lines = [f"{len(inputs.pairs):,} images of {size}, {survey.classes} classes, {content}", *inputs.rules]
     if survey.values is MASK:
         lines.append("label value 255 is class 1")
     if survey.format == "positive":
@@ -37,4 +36,7 @@ def format_summary(config: IngestConfig, inputs: Inputs, survey: Survey, dtype: 
         lines.append(f"unmatched: {len(names):,} {side} ({shown}{more})")
     if inputs.unmatched:
         lines.append(f"complete list: {join(config.out, RECORD_GROUP, 'zarr.json')}")
-    return "\n".join([*lines, f"source: {config.out}"])
+    lines.append(f"source: {config.out}")
+    if survey.format is None:
+        lines.append(f"next: masksift predict --source {shlex.quote(config.out)} --out URL")
+    return "\n".join(lines)

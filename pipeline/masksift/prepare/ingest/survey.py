@@ -35,10 +35,10 @@ class Survey:
 
     classes: int
     class_names: tuple[str, ...] | None  # None if nothing names them
-    format: PredictionFormat
+    format: PredictionFormat | None  # None without predictions
     values: ClassMap | None  # None if label values are class numbers
-    order: Axes  # stored axes of an image's predictions
-    dtype: str  # stored
+    order: Axes  # stored axes of an image's predictions; () without
+    dtype: str  # stored; "" without predictions
     height: int
     width: int
     padded: bool  # some images are smaller
@@ -79,6 +79,11 @@ def survey_inputs(
                 stage.advance(TaskResult(0, len(pairs), 0, {SCORED: len(pairs)}))
     values = ValueSurvey(inputs, config, options, progress)
     names, prediction_format = inputs.classes, inputs.prediction_format
+    if prediction_format is None:
+        classes = _class_count(names, config)
+        height, width, padded = _canvas(headers, (), config)
+        mapping = _label_values(values, inputs, classes)
+        return Survey(classes, names, None, mapping, (), "", height, width, padded)
     if _are_planes(headers, inputs, config) and (decided := values.plane_format({one.dtype for one in headers})):
         names, prediction_format = names or BINARY_CLASSES, decided
     is_plane = prediction_format in ("positive", "numbers")
@@ -89,8 +94,14 @@ def survey_inputs(
         (AXIS_ORDERS[0], _class_count(names, config)) if is_plane else _common_order(headers, inputs, config)
     )
     height, width, padded = _canvas(headers, order, config)
-    masks = values.mask_values if classes == 2 else None
-    return Survey(classes, names, prediction_format, masks or inputs.values, order, dtype, height, width, padded)
+    mapping = _label_values(values, inputs, classes)
+    return Survey(classes, names, prediction_format, mapping, order, dtype, height, width, padded)
+
+
+def _label_values(survey: ValueSurvey, inputs: Inputs, classes: int) -> ClassMap | None:
+    """Return the classes of label values; None if the values are class numbers."""
+    masks = survey.mask_values if classes == 2 else None
+    return masks or inputs.values
 
 
 def _are_planes(headers: _Headers, inputs: Inputs, config: IngestConfig) -> bool:
@@ -102,6 +113,10 @@ def _are_planes(headers: _Headers, inputs: Inputs, config: IngestConfig) -> bool
 
 
 def _class_count(names: tuple[str, ...] | None, config: IngestConfig) -> int:
+    if names is None and config.predictions is None:
+        raise DataError(
+            "There are no predictions, and the number of classes is unknown", "Pass --classes a,b,c or --preset"
+        )
     if names is None:
         raise DataError(
             f"Predictions in {config.predictions} are class numbers, but the number of classes is unknown",
@@ -115,7 +130,10 @@ def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options
     file = str(pair.label)
     is_array = file.lower().endswith(EXTENSIONS)
     label = read_label_size(file, options) if is_array else raster_header(file, options, lossy=lossy)[0]
-    shape, dtype = stored_shape(inputs.prediction_format, pair, options, lossy=lossy)
+    shape: tuple[int, ...] = ()
+    dtype = ""
+    if inputs.prediction_format is not None:
+        shape, dtype = stored_shape(inputs.prediction_format, pair, options, lossy=lossy)
     rgb, rotated = (None, False) if pair.rgb is None else image_size(pair.rgb, options)
     return _ImageHeaders(label, shape, dtype, rgb, rotated)
 
@@ -211,7 +229,7 @@ def _canvas(headers: _Headers, order: Axes, config: IngestConfig) -> tuple[int, 
     """Determine height and width of all written images, and whether some are smaller."""
     sizes: dict[Size, InputPair] = {}
     for header, pair in headers.items():
-        predictions = _size(header.predictions, order)
+        predictions = _size(header.predictions, order) if order else header.label
         if config.resize is None and predictions != header.label:
             raise _sizes_differ(pair, header.label, predictions)
         size = predictions if config.resize == "labels" else header.label
@@ -241,7 +259,7 @@ def _canvas(headers: _Headers, order: Axes, config: IngestConfig) -> tuple[int, 
 
 def _name(pair: InputPair, side: str = "predictions") -> str:
     """Name a file, or an index into an array, in messages."""
-    value = pair.label if side == "label" else pair.predictions
+    value = pair.label if side == "label" or pair.predictions is None else pair.predictions
     if isinstance(value, int):
         return f"image {value}"
     return value if isinstance(value, str) else value[0].rpartition("/")[0]

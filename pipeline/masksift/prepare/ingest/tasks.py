@@ -27,7 +27,7 @@ class IngestContext:
     url: str
     writer_args: Mapping[str, Any]
     labels: LabelReader
-    predictions: PredictionReader
+    predictions: PredictionReader | None
     resize: str | None  # "labels" or "predictions": the side that is resized to the other
     options: StorageOptions
 
@@ -35,12 +35,14 @@ class IngestContext:
         """Open writer ``number`` of ``writers`` that share the source."""
         return PredictionWriter(self.url, part=(number, writers), storage=self.options, **self.writer_args)
 
-    def read(self, pair: InputPair) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.uint8] | None]:
-        """Read predictions (K, H, W), labels (H, W) and, if written, the RGB image (H, W, 3), black if missing."""
+    def read(self, pair: InputPair) -> tuple[NDArray[Any] | None, NDArray[Any], NDArray[np.uint8] | None]:
+        """Read predictions (K, H, W) or None, labels (H, W) and, if written, the RGB image (H, W, 3) or black."""
         labels = self.labels.read(pair, self.options)
-        target = labels.shape if self.resize == "predictions" else None
-        predictions = self.predictions.read(pair, self.options, target)
-        size = predictions.shape[1:]
+        predictions, size = None, labels.shape
+        if self.predictions is not None:
+            target = labels.shape if self.resize == "predictions" else None
+            predictions = self.predictions.read(pair, self.options, target)
+            size = predictions.shape[1:]
         if self.resize == "labels" and labels.shape != size:
             labels = resize_nearest(labels, size)
         if not self.writer_args["pictures"]:
@@ -86,11 +88,11 @@ def _write_image(writer: PredictionWriter, context: IngestContext, pair: InputPa
     size, args = labels.shape, context.writer_args
     if args["padded"]:
         missing = [(0, args["height"] - size[0]), (0, args["width"] - size[1])]
-        predictions = np.pad(predictions, [(0, 0), *missing])
+        predictions = None if predictions is None else np.pad(predictions, [(0, 0), *missing])
         labels = np.pad(labels, missing, constant_values=args["ignore"])
         rgb = None if rgb is None else np.pad(rgb, [*missing, (0, 0)])
     writer.write(
-        predictions[None],
+        None if predictions is None else predictions[None],
         labels[None],
         [pair.name] if pair.name else None,
         None if rgb is None else rgb[None],

@@ -144,6 +144,7 @@ class SourceWriter(ABC):
         label_dtype: str,
         scale: float | None,
         sum_tolerance: float | None,
+        predictions: bool = True,
         pictures: bool,
         padded: bool,
         part: tuple[int, int],
@@ -163,7 +164,7 @@ class SourceWriter(ABC):
             self._spec = _make_spec(
                 self._url, (images, len(names), height, width), dtype, label_dtype=label_dtype, overrides=overrides
             )
-        self._pictures, self._padded, self._part = pictures, padded, part
+        self._predictions, self._pictures, self._padded, self._part = predictions, pictures, padded, part
         self._ids: list[str] = []
         self._next = 0
 
@@ -195,7 +196,8 @@ class SourceWriter(ABC):
         """Write the next images, in order. Arrays are of any library, or lists of images.
 
         Args:
-            pred_probs: Predictions (n, K, H, W), or (n, H, W) or (n, 1, H, W) of the positive class of two.
+            pred_probs: Predictions (n, K, H, W), or (n, H, W) or (n, 1, H, W) of the positive class of two. None if
+                the source has none.
             labels: Given labels (n, H, W), integers. Masked pixels (`numpy.ma`) get the first ignore value.
             image_ids: Image ids (n,); default: `<source>/<index>`.
             pictures: RGB images (n, H, W, 3) uint8 for review, if the writer has ``pictures=True``.
@@ -204,29 +206,14 @@ class SourceWriter(ABC):
         Raises:
             DataError: If shapes or dtypes do not fit the source, or there are more images than `range` holds.
         """
-        predictions, label_array = read_predictions(as_batch(pred_probs, "pred_probs")), self._read_labels(labels)
-        spec, shape = self._spec, tuple(predictions.shape)
-        if spec.classes == 2 and shape[1:] in ((spec.height, spec.width), (1, spec.height, spec.width)):
-            positive = to_numpy(predictions).reshape(-1, spec.height, spec.width)
-            predictions = complete_binary(positive, spec.prediction_kind, spec.scale)
-            shape = predictions.shape
-        expected = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
-        if (shape[1:], label_array.shape[1:]) != expected or shape[0] != len(label_array):
-            raise DataError(
-                f"{self._url} holds predictions of {expected[0]} and labels of {expected[1]}, but received shapes "
-                f"{shape} and {label_array.shape}",
-                "Pass (n, K, H, W) and (n, H, W)",
-            )
-        if dtype_name(predictions) != spec.predictions.dtype:
-            predictions = self._convert(predictions)
-        count = len(label_array)
+        label_array = self._read_labels(labels)
+        predictions = self._read_predictions(pred_probs, label_array)
+        expected, count = (self._spec.height, self._spec.width), len(label_array)
         if image_ids is not None and len(image_ids) != count:
             raise DataError(
                 f"{self._url} received {len(image_ids)} image ids for {count} images", "Pass one id per image"
             )
-        rgb_images = self._read_extra(
-            "pictures", "pictures", pictures, self._pictures, (count, *expected[1], 3), "uint8"
-        )
+        rgb_images = self._read_extra("pictures", "pictures", pictures, self._pictures, (count, *expected, 3), "uint8")
         unpadded = self._read_extra("sizes", "padded", sizes, self._padded, (count, 2), "int64")
         stop = self.range.stop
         for i in range(count):
@@ -238,8 +225,40 @@ class SourceWriter(ABC):
             self._ids.append("" if image_ids is None else str(image_ids[i]))
             arrays = {} if rgb_images is None else {"images": rgb_images[i]}
             arrays |= {} if unpadded is None else dict(zip(("height", "width"), unpadded[i], strict=True))
-            self._add(image_at(predictions, i), {"labels": label_array[i], **arrays})
+            self._add(None if predictions is None else image_at(predictions, i), {"labels": label_array[i], **arrays})
             self._next += 1
+
+    def _read_predictions(self, pred_probs: Any, labels: NDArray[Any]) -> Any:
+        """Convert predictions to (n, K, H, W) in the dtype of the source, or return None if it has none."""
+        spec = self._spec
+        if (pred_probs is not None) != self._predictions:
+            raise DataError(
+                f"{self._url} received {'no ' if pred_probs is None else ''}predictions, but the writer has "
+                f"predictions={self._predictions}",
+                f"Pass predictions={not self._predictions} to the writer",
+            )
+        expected = ((spec.classes, spec.height, spec.width), (spec.height, spec.width))
+        if pred_probs is None:
+            if labels.shape[1:] != expected[1]:
+                raise DataError(
+                    f"{self._url} holds labels of {expected[1]}, but received shape {labels.shape}", "Pass (n, H, W)"
+                )
+            return None
+        predictions = read_predictions(as_batch(pred_probs, "pred_probs"))
+        shape = tuple(predictions.shape)
+        if spec.classes == 2 and shape[1:] in ((spec.height, spec.width), (1, spec.height, spec.width)):
+            positive = to_numpy(predictions).reshape(-1, spec.height, spec.width)
+            predictions = complete_binary(positive, spec.prediction_kind, spec.scale)
+            shape = predictions.shape
+        if (shape[1:], labels.shape[1:]) != expected or shape[0] != len(labels):
+            raise DataError(
+                f"{self._url} holds predictions of {expected[0]} and labels of {expected[1]}, but received shapes "
+                f"{shape} and {labels.shape}",
+                "Pass (n, K, H, W) and (n, H, W)",
+            )
+        if dtype_name(predictions) != spec.predictions.dtype:
+            predictions = self._convert(predictions)
+        return predictions
 
     def _read_labels(self, labels: Any) -> NDArray[Any]:
         """Convert labels to the dtype that is stored."""

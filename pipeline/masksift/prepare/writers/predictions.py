@@ -21,7 +21,9 @@ class PredictionWriter(SourceWriter):
 
     Args:
         url: URL of the new source, a Zarr group.
-        shard_bytes: Bytes of predictions per stored object.
+        predictions: Whether `write` gets predictions. False, with ``pictures=True``, makes a source of images and
+            labels that `masksift predict` takes; ``pred_probs`` is then None.
+        shard_bytes: Bytes of predictions per stored object, or of images without predictions.
 
     The other arguments are those of `SourceWriter`.
     """
@@ -41,6 +43,7 @@ class PredictionWriter(SourceWriter):
         label_dtype: str = "uint8",
         scale: float | None = None,
         sum_tolerance: float | None = None,
+        predictions: bool = True,
         pictures: bool = False,
         padded: bool = False,
         shard_bytes: int | None = None,
@@ -60,18 +63,28 @@ class PredictionWriter(SourceWriter):
             label_dtype=label_dtype,
             scale=scale,
             sum_tolerance=sum_tolerance,
+            predictions=predictions,
             pictures=pictures,
             padded=padded,
             part=part,
             storage=storage,
         )
         spec = self._spec
-        image_bytes = spec.classes * spec.pixels * spec.predictions.itemsize
+        image_bytes = spec.pixels * (spec.classes * spec.predictions.itemsize if predictions else 3)
         self.images_per_shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // image_bytes))
-        attributes = {"class_names": list(spec.class_names), "ignore": list(spec.ignore), "kind": spec.prediction_kind}
-        attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
+        attributes: dict[str, Any] = {"class_names": list(spec.class_names), "ignore": list(spec.ignore)}
+        if predictions:
+            attributes["kind"] = spec.prediction_kind
+            attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}
         self._arrays = PredictionArrays(
-            self._url, spec, self.images_per_shard, attributes, self._options, with_images=pictures, padded=padded
+            self._url,
+            spec,
+            self.images_per_shard,
+            attributes,
+            self._options,
+            with_predictions=predictions,
+            with_images=pictures,
+            padded=padded,
         )
         self._shard: dict[str, NDArray[Any]] = {}
         own = self.range
@@ -97,7 +110,7 @@ class PredictionWriter(SourceWriter):
         return rounded
 
     def _add(self, predictions: Any, arrays: Mapping[str, Any]) -> None:
-        image: dict[str, Any] = {"predictions": to_numpy(predictions), **arrays}
+        image = {**arrays} if predictions is None else {"predictions": to_numpy(predictions), **arrays}
         index, stop = self._next % self.images_per_shard, self._next + 1
         for name, value in image.items():
             if index == 0:

@@ -58,6 +58,7 @@ class PredictionArrays:
         shard: Images per shard.
         attributes: Attributes of the group.
         options: Storage options of S3.
+        with_predictions: Store `predictions`.
         with_images: Also store `images`.
         padded: Also store `height` and `width`.
 
@@ -73,15 +74,16 @@ class PredictionArrays:
         attributes: Mapping[str, Any],
         options: Mapping[str, Any],
         *,
+        with_predictions: bool = True,
         with_images: bool = False,
         padded: bool = False,
     ) -> None:
         self._store, self._shard = InstrumentedStore(open_store(url, options, read_only=False)), shard
         group = create_group(self._store, attributes)
         n, height, width = spec.labels.shape
-        arrays: list[tuple[str, tuple[int, ...], str, tuple[str, ...]]] = [
-            ("predictions", spec.predictions.shape, spec.predictions.dtype, ("image", "class", "y", "x"))
-        ]
+        arrays: list[tuple[str, tuple[int, ...], str, tuple[str, ...]]] = []
+        if with_predictions:
+            arrays += [("predictions", spec.predictions.shape, spec.predictions.dtype, ("image", "class", "y", "x"))]
         arrays += [("images", (n, height, width, 3), "uint8", ("image", "y", "x", "channel"))] if with_images else []
         arrays += [(name, (n,), "int32", ("image",)) for name in ("height", "width") if padded]
         arrays += [("labels", spec.labels.shape, spec.labels.dtype, ("image", "y", "x"))]
