@@ -258,6 +258,19 @@ def ingest(args: argparse.Namespace) -> int:
     return result.exit_code
 
 
+def quickstart(args: argparse.Namespace) -> int:
+    """Run `masksift quickstart`."""
+    from masksift.config.load import build_config
+    from masksift.quickstart.config import QuickstartConfig
+
+    config = build_config(QuickstartConfig, {}, _flags(args, QuickstartConfig))
+    from masksift.quickstart.command import quickstart
+
+    result = quickstart(config, _reporter(args))
+    print(result.text)
+    return result.exit_code
+
+
 def simulate(args: argparse.Namespace) -> int:
     """Run `masksift simulate`."""
     from masksift.config.load import build_config, read_toml

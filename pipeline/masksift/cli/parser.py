@@ -283,7 +283,17 @@ def _add_log_format(parser: CommandParser) -> None:
     )
 
 
+def _add_quickstart_options(parser: CommandParser) -> None:
+    _add_model_options(parser, "quickstart.config:QuickstartConfig")
+    _add_log_format(parser)
+
+
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Callable[[CommandParser], object]]] = {
+    "quickstart": (
+        commands.quickstart,
+        "make the report of a folder of labels with images or predictions",
+        _add_quickstart_options,
+    ),
     "run": (commands.run, "score and rank all images and write the report page", _add_run_options),
     "plan": (
         commands.plan,
@@ -352,4 +362,4 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
 }
 """Function, help and options of each command."""
 
-_RESUMABLE = ("run", "score", "corrections", "ingest", "predict", "simulate", "sweep")
+_RESUMABLE = ("quickstart", "run", "score", "corrections", "ingest", "predict", "simulate", "sweep")

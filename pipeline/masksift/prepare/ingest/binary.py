@@ -111,14 +111,15 @@ class ValueSurvey:
         found: set[int] = set()
         with self.progress.stage("values"), ThreadPoolExecutor(_FILES_IN_MEMORY) as pool:
             for pairs in split_items(self.inputs.pairs, _FILES_IN_MEMORY):
-                for values in pool.map(lambda pair: _distinct(read(pair)), pairs):
+                for values in pool.map(lambda pair: distinct_values(read(pair)), pairs):
                     found |= values
                 if stop(found):
                     break
         return found
 
 
-def _distinct(values: NDArray[Any]) -> set[int]:
+def distinct_values(values: NDArray[Any]) -> set[int]:
+    """Return the different integers of an array."""
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:  # much faster than sorting
         present = np.zeros(int(np.iinfo(values.dtype).max) + 1, bool)
         present[values.reshape(-1)] = True

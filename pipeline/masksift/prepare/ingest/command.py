@@ -40,9 +40,10 @@ INGEST_WORKER_BYTES = 256 * MIB
 
 @dataclass(frozen=True)
 class IngestResult:
-    """Result of an ingest: text to print, and the number of files without a partner."""
+    """Result of an ingest: text to print, ids of the images, "" for unnamed ones, and number of unmatched files."""
 
     text: str
+    image_ids: tuple[str, ...]
     unmatched: int
 
     @property
@@ -86,7 +87,7 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
             matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
             record.write({**plan, "complete": True, **matching})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
-    return IngestResult(text, sum(map(len, inputs.unmatched.values())))
+    return IngestResult(text, tuple(pair.name for pair in inputs.pairs), sum(map(len, inputs.unmatched.values())))
 
 
 def _check_output(config: IngestConfig, inputs: Inputs) -> None:

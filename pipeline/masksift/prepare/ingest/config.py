@@ -15,6 +15,7 @@ from masksift.storage.patterns import has_wildcard
 from masksift.storage.sources.overrides import check_remap_or_offset
 from masksift.storage.urls import local_path
 
+PresetName = Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"]
 AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
 _PREDICTION_KEYS = ("kind", "dtype", "scale", "axes", "resize", "ids")
 """Keys without a meaning where there are no predictions."""
@@ -37,9 +38,7 @@ class IngestConfig(ConfigSection):
         None, description="RGB images to copy, for review and for `masksift predict`: directory or glob"
     )
     ids: str | None = Field(None, description="text file with one image id per line, for .npy arrays")
-    preset: Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"] | None = Field(
-        None, description="data set that defines classes, ignored values, ids and colors"
-    )
+    preset: PresetName | None = Field(None, description="data set that defines classes, ignored values, ids and colors")
     classes: ClassNameList | None = Field(
         None,
         description="class names, comma-separated or in a file with one per line; default: those of the preset or "

@@ -100,7 +100,7 @@ def _find_label_images(
     config: IngestConfig, preset: Preset, options: Mapping[str, Any]
 ) -> tuple[_LabelFiles, ClassMap | None]:
     """List the label files in the first encoding of the preset that is present, with the classes of its values."""
-    files = _find_label_files(config, options)
+    files = find_label_files(config.labels, config.predictions, options)
     stems = {name: stem(name) for name in files.names}
     encoding = next((end for end in preset.encodings if any(name.endswith(end) for name in stems.values())), None)
     if encoding is None and preset.encodings and config.remap is None:
@@ -118,18 +118,18 @@ def _find_label_images(
     return labels, None if encoding is None else preset.encodings[encoding]
 
 
-def _find_label_files(config: IngestConfig, options: Mapping[str, Any]) -> Files:
+def find_label_files(labels: str, predictions: str | None, options: Mapping[str, Any]) -> Files:
     """List PNG and TIFF files or else arrays, or else images of other formats, which are often the pictures."""
-    files = find_files(config.labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *OTHER_EXTENSIONS))
+    files = find_files(labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *OTHER_EXTENSIONS))
     images, arrays, others = (
         tuple(name for name in files.names if name.lower().endswith(endings))
         for endings in (LOSSLESS_EXTENSIONS, EXTENSIONS, OTHER_EXTENSIONS)
     )
     if images and arrays:  # the arrays may be predictions in the directory of the labels
         urls = set[str]()
-        if config.predictions is not None:
-            predictions = find_files(config.predictions, options, EXTENSIONS)
-            urls = set(map(predictions.url, predictions.names))
+        if predictions is not None:
+            prediction_files = find_files(predictions, options, EXTENSIONS)
+            urls = set(map(prediction_files.url, prediction_files.names))
         if spare := next((name for name in arrays if files.url(name) not in urls), None):
             raise DataError(
                 f"{files.place} holds images and arrays ({images[0]} and {spare})",

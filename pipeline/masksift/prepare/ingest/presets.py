@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from masksift.prepare.ingest.class_tables import ADE20K, CAMVID, CITYSCAPES, CITYSCAPES_VOID, MAPILLARY, SYNTHIA, VOC
 from masksift.prepare.ingest.labels import IGNORED, ClassMap, Color
+from masksift.prepare.ingest.matching import stem
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,16 @@ class Preset:
     colors: Mapping[Color, int] = field(default_factory=dict)
     suffixes: tuple[str, ...] = ()  # ends of the names of all other files, which are not part of an image's name
     class_channel: int | None = None  # channel of color files that holds class numbers
+
+
+def preset_of_file_names(names: Iterable[str]) -> str | None:
+    """Return the preset whose label files have names like these, None if no name tells."""
+    stems = [stem(name) for name in names]
+    for preset, facts in PRESETS.items():
+        endings = tuple(ending for ending in facts.encodings if ending)
+        if any(name.endswith(endings) for name in stems):
+            return preset
+    return None
 
 
 def _indices(ids: Iterable[int], ignored: Iterable[int]) -> dict[int, int]:
