@@ -7,16 +7,19 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 
 from docs.pages import PAGES, ROOT, Block, blocks, shell_commands
 from masksift.cli.main import main
 from masksift.cli.parser import make_parser
 from masksift.config.load import build_run_config
 from masksift.demo import make_demo
+from prepare.ingest.helpers import save_image
 
 RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs/tutorials").glob("*.md"))]
-WITH_EXECUTOR = {"run", "score", "report", "evaluate", "export"}
+WITH_EXECUTOR = {"quickstart", "run", "score", "report", "evaluate", "export"}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,8 @@ def test_marked_blocks_of_a_page_run_in_order(
     monkeypatch.setenv("MPLBACKEND", "agg")
     shutil.copytree(demo_run, "demo-run")
     shutil.copytree(demo_run / "source.zarr", "street.zarr")
+    if page.name == "README.md":
+        write_files(demo_run / "source.zarr")
     if page.name == "review-loop.md":  # runs resume and reuse by the location of their source
         assert main(["run", "--source", "demo-run/source.zarr", "--out", "demo-run/again", *SERIAL]) == 0
         shutil.rmtree("demo-run/results")
@@ -58,6 +63,14 @@ def test_marked_blocks_of_a_page_run_in_order(
         elif block.language == "text" and previous is not None and "masksift" in previous.text:
             assert not words(block.text) - words(capsys.readouterr().out), "the output that the page quotes has changed"
         previous = block if block.note is not None else None
+
+
+def write_files(source: Path) -> None:
+    """Write the images and labels of a source as `images/*.png` and `masks/*.png`."""
+    group = zarr.open_group(source, mode="r")
+    for name, folder in (("images", "images"), ("labels", "masks")):
+        for i, image in enumerate(np.asarray(group[name])):
+            save_image(Path(f"{folder}/{i}.png"), image)
 
 
 def words(output: str) -> set[str]:
