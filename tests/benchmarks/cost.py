@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bench_lake import IMAGES as LAKE_IMAGES
+from benchmarks.bench_lake import REQUESTS, SIDE, SOURCES
 from benchmarks.bench_ranking import BLOCK_IMAGES as RANKED_BLOCK_IMAGES
 from benchmarks.bench_ranking import LATENCY, STEPS
 from benchmarks.section import table
@@ -22,6 +24,8 @@ SOURCE_IMAGES = 10_000
 """Images of a source."""
 RANKED = 10_000_000
 """Images of the row of the ranking's benchmark that is scaled."""
+LAKE_SOURCES = (1_000_000, 10_000_000)
+"""Sources of the rows that are computed from the benchmark of many small sources."""
 CLASSES = (19, 150)
 WORKERS = (10, 100, 1_000)
 INPUTS = ("full predictions", "evidence at inference")
@@ -131,6 +135,72 @@ def cost(figures: Figures, images: int, classes: int, inputs: str) -> Cost:
     )
 
 
+@dataclass(frozen=True)
+class LakeCost:
+    """Cost of a run over many small sources.
+
+    Attributes:
+        opening: Seconds in which the client opens the sources.
+        core_seconds: Core seconds of all stages, those of the server included.
+        gets: Reading requests.
+        puts: Writing and listing requests.
+        client: Peak of the client's memory, MiB.
+        scheduler: Peak of the scheduler's memory, MiB.
+    """
+
+    opening: float
+    core_seconds: float
+    gets: float
+    puts: float
+    client: float
+    scheduler: float
+
+    def wall(self, workers: int) -> float:
+        """Seconds of the whole run with workers of one core each."""
+        return self.opening + self.core_seconds / workers
+
+
+def lake_cost(figures: Figures, sources: int) -> LakeCost:
+    """Cost of so many small sources: that of the largest measured run, and the slope for each further source."""
+
+    def at(name: str, unit: str) -> float:
+        more = sources - SOURCES[-1]
+        return figures(f"lake: {name}: {unit}") + more * figures(f"lake: {name}: {unit} a source")
+
+    requests = {kind: at(kind, "requests") for kind in REQUESTS}
+    return LakeCost(
+        opening=at("open", "seconds"),
+        core_seconds=2 * sum(at(stage, "seconds") for stage in ("condense", "thresholds", "score", "rank")),
+        gets=requests["GET"] + requests["HEAD"],
+        puts=requests["PUT"] + requests["LIST"],
+        client=at("client", "MiB"),
+        scheduler=at("scheduler", "MiB"),
+    )
+
+
+def lake_table(figures: Figures, prices: Prices) -> str:
+    """Format the measured run over many small sources, and what follows for more of them."""
+    rows = []
+    for sources in (SOURCES[-1], *LAKE_SOURCES):
+        found = lake_cost(figures, sources)
+        rows.append(
+            [
+                f"{sources * LAKE_IMAGES:,}",
+                f"{sources:,}",
+                f"{(found.gets + found.puts) / 1e6:,.1f}",
+                f"{(found.gets * prices.get + found.puts * prices.put) / 1e3:,.2f}",
+                _time(found.opening),
+                f"{found.core_seconds / 3600:,.1f}",
+                *(_time(found.wall(workers)) for workers in (2, *WORKERS)),
+                f"{found.client / 1024:,.1f}",
+                f"{found.scheduler / 1024:,.1f}",
+            ]
+        )
+    names = ["images", "sources", "million requests", "$", "opening", "core hours of the stages"]
+    names += [f"on {n:,} workers" for n in (2, *WORKERS)]
+    return table([*names, "client, GiB", "scheduler, GiB"], rows)
+
+
 def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
     """Format the page as Markdown."""
     figures = Figures(rows)
@@ -177,6 +247,9 @@ def page(rows: Mapping[str, float], prices: Prices, source: str) -> str:
                     )
                 )
             ),
+            LAKE.format(images=LAKE_IMAGES, side=SIDE),
+            lake_table(figures, prices),
+            INPUT,
             table(["benchmark row", "figure"], [[name, _figure(value)] for name, value in figures.used.items()]),
         ]
     )
@@ -223,6 +296,17 @@ The time in which the store and the network deliver predictions is not included.
 """
 FETCH = """
 To keep up, the store must deliver {} MB per second and worker with 19 classes and {} with 150, as stored.
+"""
+LAKE = """
+## Many small sources
+
+The other extreme: sources of {images} images of {side} x {side}, where requests and the work for each block weigh more
+than pixels. The first row was measured on two cores that an S3 server, the scheduler, two workers and the client share;
+`tests/benchmarks/results.md` has its stages. The others follow from what each further source costs. Core hours are
+those of both cores, with the server's share; deleting is free.
+"""
+INPUT = """
+The client's memory grows with the sources. Join small sources before they are many millions.
 
 ## Input figures
 """

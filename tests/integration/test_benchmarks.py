@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import bench_ranking, quick, simulated
-from benchmarks.cost import CLASSES, IMAGES, INPUTS, Figures, Prices, cost, page
+from benchmarks.bench_lake import SOURCES
+from benchmarks.cost import CLASSES, IMAGES, INPUTS, Figures, LakeCost, Prices, cost, lake_cost, page
 from masksift.engine.compact_task import ImageParts, load_part
 from masksift.engine.planning.blocks import BlockSequence
 
@@ -80,6 +81,22 @@ def test_wall_time_of_passes_is_limited_by_the_scheduler() -> None:
     assert estimate.passes(100_000) == pytest.approx(20_000 * (0.003 + 0.002))
 
 
+def test_cost_of_small_sources_grows_by_the_slopes() -> None:
+    seconds = {"open": (60, 0.005), "condense": (400, 0.04), "thresholds": (40, 0.004), "score": (250, 0.02)}
+    rows = {f"lake: {name}: seconds": value for name, (value, _) in seconds.items()} | {"lake: rank: seconds": 50}
+    rows |= {f"lake: {name}: seconds a source": slope for name, (_, slope) in seconds.items()}
+    rows |= {"lake: rank: seconds a source": 0.005}
+    for kind, requests in {"GET": 24, "HEAD": 1, "PUT": 12, "LIST": 4, "DELETE": 1}.items():
+        rows |= {f"lake: {kind}: requests": requests * 10_000, f"lake: {kind}: requests a source": requests}
+    for process, mib in {"client": 400, "scheduler": 100}.items():
+        rows |= {f"lake: {process}: MiB": mib, f"lake: {process}: MiB a source": mib / 1e5}
+    assert SOURCES[-1] == 10_000
+    assert lake_cost(Figures(rows), 10_000) == LakeCost(60, 2 * 740, 250_000, 160_000, 400, 100)
+    more = lake_cost(Figures(rows), 110_000)
+    assert vars(more) == pytest.approx(vars(LakeCost(560, 2 * (740 + 6_900), 2_750_000, 1_760_000, 800, 200)))
+    assert more.wall(10) == pytest.approx(560 + 2 * 764)
+
+
 def test_ranking_benchmark_writes_block_outputs_of_a_run(tmp_path: Path) -> None:
     images = 2 * bench_ranking.BLOCK_IMAGES
     bench_ranking.write_blocks(tmp_path, images)
@@ -107,10 +124,10 @@ def test_cost_page_uses_figures_of_the_stored_report() -> None:
     for classes in CLASSES:
         for inputs in INPUTS:
             cost(figures, IMAGES[0], classes, inputs)
-    assert figures.used
-    assert {name.split(":")[0] for name in figures.used} == {"image", "scheduler", "ranking", "sources"}
+    lake_cost(figures, SOURCES[-1])
+    assert {name.split(":")[0] for name in figures.used} == {"image", "scheduler", "ranking", "sources", "lake"}
     report = (HERE / "results.md").read_text()
-    for part in ("One image of", "A scheduler with", "Ranking, from a store", "Many sources"):
+    for part in ("One image of", "A scheduler with", "Ranking, from a store", "Many sources (", "Many sources in"):
         assert f"## {part}" in report
 
 
