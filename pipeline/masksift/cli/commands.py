@@ -258,6 +258,16 @@ def ingest(args: argparse.Namespace) -> int:
     return result.exit_code
 
 
+def doctor(args: argparse.Namespace) -> int:
+    """Run `masksift doctor`."""
+    from masksift.config.run import RunConfig
+    from masksift.doctor.command import diagnose
+
+    diagnosis = diagnose(tuple(args.data), _flags(args, RunConfig))
+    print(json.dumps(diagnosis.as_json(), indent=2) if args.json else diagnosis.text())
+    return 0 if diagnosis.passed else 6
+
+
 def quickstart(args: argparse.Namespace) -> int:
     """Run `masksift quickstart`."""
     from masksift.config.load import build_config

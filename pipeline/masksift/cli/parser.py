@@ -28,6 +28,13 @@ _RESCORE_KEYS = (
 """Keys and sections that `masksift score` may change."""
 
 
+_SOURCE_KEYS = (
+    *("classes", "ignore", "remap", "label_offset", "kind", "scale", "sum_tolerance", "resize"),
+    *("arrays", "executor", "storage"),
+)
+"""Keys and sections of a run that `masksift doctor` takes."""
+
+
 class HelpFormatter(argparse.HelpFormatter):
     """Help with one spelling of each flag and a short usage line."""
 
@@ -283,6 +290,12 @@ def _add_log_format(parser: CommandParser) -> None:
     )
 
 
+def _add_doctor_options(parser: CommandParser) -> None:
+    parser.add_argument("data", nargs="*", metavar="SOURCE", help="URL or glob of Zarr groups")
+    _add_model_options(parser, "config.run:RunConfig", only=_SOURCE_KEYS)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
 def _add_quickstart_options(parser: CommandParser) -> None:
     _add_model_options(parser, "quickstart.config:QuickstartConfig")
     _add_log_format(parser)
@@ -326,6 +339,11 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
         commands.check,
         "check a completed run against limits; exit code 6 if one is exceeded",
         _add_check_options,
+    ),
+    "doctor": (
+        commands.doctor,
+        "check the installation and sources, and propose the next command; exit code 6 if a run would fail",
+        _add_doctor_options,
     ),
     "verify": (
         commands.verify,

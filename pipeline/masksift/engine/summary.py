@@ -87,15 +87,19 @@ def format_plan(
         ("executor", f"{executor}, for about {max(1, round(plan.seconds)):,} s of work on one core"),
         ("fingerprint", plan.fingerprint[:12]),
     ]
-    lines = [
-        f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
-        f"{_format_predictions(source)}, labels {format_labels(source)}"
-        for source in sources[:MAX_LISTED_SOURCES]
-    ]
+    lines = [describe_source(source) for source in sources[:MAX_LISTED_SOURCES]]
     if len(sources) > MAX_LISTED_SOURCES:
         lines.append(f"... {len(sources) - MAX_LISTED_SOURCES:,} other sources")
     lines += filter(None, [duplicate_class_warning(sources[0].class_names)])
     return "\n".join(lines + [f"{name:<12} {text}" for name, text in rows])
+
+
+def describe_source(source: SourceSpec) -> str:
+    """Describe images, classes, predictions and labels of a source on one line."""
+    return (
+        f"{source.name}: {source.images:,} images of {source.height} x {source.width}, {source.classes} classes, "
+        f"{_format_predictions(source)}, labels {format_labels(source)}"
+    )
 
 
 def _format_predictions(source: SourceSpec) -> str:

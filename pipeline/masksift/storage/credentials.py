@@ -28,6 +28,22 @@ _REMEDIES = {
     "gs": "Check the URL, and that the credentials here (GOOGLE_APPLICATION_CREDENTIALS, gcloud, service account) may "
     "read it",
 }
+_S3_METHODS = {
+    "env": "the environment",
+    "shared-credentials-file": "~/.aws/credentials",
+    "config-file": "~/.aws/config",
+    "iam-role": "the role of the instance",
+    "container-role": "the role of the container",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "a web identity",
+    "sso": "a single sign-on",
+}
+"""Descriptions of botocore's methods."""
+_AZURE_METHODS = {
+    "account_key": "an account key",
+    "sas_key": "a shared access signature",
+    "client_secret": "a service principal",
+}
 _AZURE_VARIABLES = {
     "account_name": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"),
     "account_key": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCESS_KEY"),
@@ -172,6 +188,37 @@ def resolve_credentials(config: StoreConfig) -> StorageOptions:
         frozen = credentials.get_frozen_credentials()
         options |= {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
     return options
+
+
+def find_credentials(cloud: str, config: StoreConfig) -> str | None:
+    """Name where the credentials of a cloud come from, without the credentials.
+
+    Args:
+        cloud: Result of `cloud_of`.
+        config: Store and client.
+
+    Returns:
+        A description such as "credentials of the environment"; None without any.
+
+    Raises:
+        UsageError: The profile does not exist, or what a cloud needs is damaged.
+    """
+    if config.anonymous:
+        return "unsigned requests"
+    if cloud == "s3":
+        import botocore.session
+
+        resolve_credentials(config)  # explains a missing profile
+        found = botocore.session.Session(profile=config.profile).get_credentials()
+        return None if found is None else f"credentials of {_S3_METHODS.get(found.method, found.method)}"
+    if cloud == "az":
+        names = _resolve_azure(config).keys()
+        found_name = next((text for name, text in _AZURE_METHODS.items() if name in names), None)
+        return found_name or "no key here: the managed identity of the machine is tried"
+    token = _resolve_google(config).get("token")
+    if token == "anon":
+        return "unsigned requests"
+    return "the key of a service account" if token else "no key here: gcloud and the machine's account are tried"
 
 
 def _resolve_azure(config: StoreConfig) -> StorageOptions:
