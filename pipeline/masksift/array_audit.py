@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import shutil
 import tempfile
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from masksift.config.load import build_run_config
+from masksift.array_batches import BatchCounts, condense_batches, make_settings, score_batches, scoring_input
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, SCORED
 from masksift.core.task_result import TaskResult
@@ -27,16 +25,11 @@ from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
 from masksift.engine.label_transforms import add_transforms
 from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
-from masksift.engine.score_tables import ScoreTables
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
-    BinaryImages,
     LabelImages,
-    argument_names,
     check_images,
-    ignore_values,
     prediction_members,
-    read_predictions,
 )
 from masksift.review.class_agreement import agreement_text
 from masksift.review.export import FORMATS
@@ -52,24 +45,16 @@ from masksift.review.rendering.panels import (
 )
 from masksift.runtime.progress import ProgressReporter, is_interactive
 from masksift.saved_audit import AuditedImages, CondensedBatches, RgbImage, copy_report, export_run, save_audit
-from masksift.scoring.arrays import image_at, to_numpy
+from masksift.scoring.arrays import to_numpy
 from masksift.scoring.image import (
     CondensedImage,
     CondensedImages,
     EvidencePlanes,
-    condense_images,
-    count_confident_pixels,
-    count_low_bits,
-    image_groups,
 )
-from masksift.scoring.kernels.condense import CondenseConfig
-from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.methods import COMBINED
-from masksift.scoring.methods.base import ImageSummary, ScoringInput
 from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
-from masksift.storage.sources.validate import default_class_names
 from masksift.storage.tables.lookup import filter_rows
 from masksift.storage.tables.schemas import REGION_ORDERS, unranked_regions_schema
 from masksift.storage.tables.segments import iter_packed_tables, join_tables
@@ -136,88 +121,46 @@ def audit(
         UsageError: If a parameter is out of range.
     """
     given, members = LabelImages(labels), prediction_members(pred_probs, kind, scale)
-    names, count = [member.name for member in members], len(given)
-    with argument_names():
-        config = build_run_config(
-            {
-                "sources": ["memory"],
-                "out": "memory",
-                "rank_by": rank_by,
-                "kind": kind,
-                **({} if methods is None else {"methods": list(methods)}),
-                "arrays": {"predictions": names},
-                "ignore": ignore_values(ignore),
-                "scale": scale,
-                "sum_tolerance": sum_tolerance,
-                "softmin": {"temperature": temperature},
-                "tccp": {"tau": tau},
-                "clc": {"rule": rule},
-                "regions": {"min_area": min_area},
-                "evidence": {"dtype": evidence_dtype},
-            },
-            {},
-        )
-    classes = check_images(given, members, kind, scale)
+    count = len(given)
+    settings = make_settings(
+        members,
+        check_images(given, members, kind, scale),
+        class_names=class_names,
+        ignore=ignore,
+        methods=methods,
+        rank_by=rank_by,
+        kind=kind,
+        scale=scale,
+        sum_tolerance=sum_tolerance,
+        evidence_dtype=evidence_dtype,
+        temperature=temperature,
+        tau=tau,
+        rule=rule,
+        min_area=min_area,
+    )
+    config, classes = settings.config, len(settings.class_names)
     if classes == 2:
         given.recognize_masks(config.ignore or ())
-    settings = (kind, scale, sum_tolerance, evidence_dtype, config.tccp.lattice)
-    configs = [CondenseConfig.for_predictions(classes, one.dtype, *settings) for one in members]
-    condense_config, ensemble = configs[0], list[tuple[str, CondenseConfig]]()
-    if len(members) > 1:  # members meet their own tolerances, the mean any
-        ensemble = [(name, replace(one, lattice=0)) for name, one in zip(names, configs, strict=True)]
-        condense_config = CondenseConfig.for_predictions(
-            classes, "float32", "probabilities", None, float(classes), evidence_dtype, config.tccp.lattice
-        )
-    binary = all(isinstance(member, BinaryImages) for member in members)
-    class_names = default_class_names(classes, binary=binary) if class_names is None else tuple(class_names)
     ids = list(image_ids) if image_ids is not None else [str(i) for i in range(count)]
-    if len(class_names) != classes or len(ids) != count:
-        raise DataError(
-            f"There are {len(class_names)} class names and {len(ids)} image ids for {classes} classes and {count} "
-            "images",
-            "Pass one name per class and one id per image",
-        )
+    if len(ids) != count:
+        raise DataError(f"There are {len(ids)} image ids for {count} images", "Pass one id per image")
     rgb_images = _length(images, count)
     if rgb_images != count:
         raise DataError(f"There are {rgb_images} RGB images for {count} images", "Pass one per image, in their order")
 
     reporter, batches = _make_reporter(progress), list[CondensedImages]()
-    statistics, methods_used = ClassStatistics.empty(condense_config), config.make_methods()
+    statistics = ClassStatistics.empty(settings.condense_config)
     with reporter.stage("audit", count) as stage:
-        for start, stop in _batch_ranges(given, classes):
-            predictions = [read_predictions(member.batch(start, stop), member.name) for member in members]
-            first = 0
-            for labels_batch, ignored in given.read_batch(start, stop, config.ignore or ()):
-                part = slice(first, first + len(labels_batch))
-                batch = condense_images(
-                    labels_batch,
-                    [image_at(one, part) for one in predictions],
-                    condense_config,
-                    ignored,
-                    ensemble,
-                    methods_used,
-                )
-                statistics, first = statistics.merge(batch.statistics), part.stop
-                batches.append(batch)
-                statuses = Counter(status.status for status in batch.statuses)
-                stage.advance(TaskResult(len(batches), len(batch), batch.labels.size, dict(statuses)))
+        for batch in condense_batches(given, members, settings):
+            statistics = statistics.merge(batch.statistics)
+            batches.append(batch)
+            statuses = Counter(status.status for status in batch.statuses)
+            stage.advance(TaskResult(len(batches), len(batch), batch.labels.size, dict(statuses)))
     condensed = CondensedBatches(batches)
-    thresholds = compute_thresholds(statistics, config.tccp.tau, _EvidenceCounts(batches, classes))
+    thresholds = compute_thresholds(statistics, config.tccp.tau, BatchCounts(batches, classes))
     _warn_unless_scored(condensed, kind)
-    content = AuditedImages(config, condense_config, class_names, ids, given, condensed, statistics)
+    content = AuditedImages(config, settings.condense_config, settings.class_names, ids, given, condensed, statistics)
     return Audit(content, thresholds, images, reporter)
-
-
-def _batch_ranges(images: LabelImages, classes: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges [start, stop) of images of one shape that are condensed together."""
-    start = 0
-    while start < len(images):
-        shape = images.shape(start)
-        stop = start + next(image_groups(len(images) - start, math.prod(shape), classes)).stop
-        if not images.one_shape:
-            stop = next((i for i in range(start + 1, stop) if images.shape(i) != shape), stop)
-        yield start, stop
-        start = stop
 
 
 def _make_reporter(progress: bool | None) -> ProgressReporter:
@@ -242,24 +185,6 @@ def _warn_unless_scored(condensed: Sequence[CondensedImage], kind: str) -> None:
         remedy += "; independent probabilities per class, as of a sigmoid, must be divided by their sum"
     message = DataError(f"None of the {pluralize(len(statuses), 'image')} could be scored ({first}: {reason})", remedy)
     warnings.warn(str(message), stacklevel=3)
-
-
-@dataclass(frozen=True)
-class _EvidenceCounts:
-    """Counts over evidence in memory (`EvidenceCounter`)."""
-
-    batches: list[CondensedImages]
-    classes: int
-
-    def count_confident(self, limits: Mapping[Encoding, NDArray[np.int64]]) -> int:
-        (codes,) = limits.values()
-        return sum(count_confident_pixels(batch.scored_labels, batch.planes, codes) for batch in self.batches)
-
-    def count_low_bits(self, key: int) -> NDArray[np.int64]:
-        counts = np.zeros(1 << 16, np.int64)
-        for batch in self.batches:
-            counts += count_low_bits(batch.scored_labels, batch.planes.self_confidence, self.classes, key)
-        return counts
 
 
 class Audit:
@@ -294,38 +219,13 @@ class Audit:
         """Return a table of the worst images, with pictures if RGB images were passed."""
         return worst_images_html(self.images, self.ranking, self._class_names, self._rgb_reader)
 
-    def _scoring_input(
-        self, labels: NDArray[np.unsignedinteger], planes: EvidencePlanes, summary: ImageSummary | None = None
-    ) -> ScoringInput:
-        return ScoringInput(
-            labels,
-            planes.predicted_class,
-            planes.self_confidence,
-            planes.predicted_confidence,
-            len(self._class_names),
-            self._codes.encoding,
-            self._codes,
-            self._config.clc.rule,
-            summary=summary,
-        )
-
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
-        config, batches = self._config, self._condensed.batches
-        sizes = np.repeat([batch.labels.shape[1:] for batch in batches], [len(batch) for batch in batches], axis=0)
-        facts = {
-            "image_id": self._ids,
-            "source": ["memory"] * len(sizes),
-            "index": np.arange(len(sizes)),
-            "height": sizes[:, 0],
-            "width": sizes[:, 1],
-        }
-        tables = ScoreTables(config.make_methods(), self._codes, config.regions.min_area, self._class_names, facts)
-        for batch in batches:
-            images = self._scoring_input(batch.scored_labels, batch.planes, batch.summary)
-            tables.add(images, np.full((len(batch), 2), batch.labels.shape[1:]))
-        images_table, packed = tables.finish([status for batch in batches for status in batch.statuses])
-        totals = PairTotals.from_statistics(self._statistics, tables.pairs.evidence_sums)
+        config = self._config
+        images_table, packed, pairs = score_batches(
+            config, self._class_names, self._codes, self._condensed.batches, self._ids
+        )
+        totals = PairTotals.from_statistics(self._statistics, pairs.evidence_sums)
         empty = unranked_regions_schema().empty_table()
         regions = join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(packed))])
         images_table = add_transforms(images_table)
@@ -334,7 +234,7 @@ class Audit:
             images_table, _ = results.combine_in_memory(images_table, self._image_ranking)
         else:
             images_table = results.finish_images(images_table, self._image_ranking)
-        return images_table, tables.pairs, regions
+        return images_table, pairs, regions
 
     @property
     def images(self) -> pa.Table:
@@ -394,7 +294,8 @@ class Audit:
         if image.status.status != SCORED:
             return np.zeros(image.labels.shape, bool)
         planes = EvidencePlanes(*(plane[np.newaxis] for plane in image.planes.arrays))
-        mask: NDArray[np.uint8] = self._scoring_input(image.labels[np.newaxis], planes).flagged.mask[0]
+        images = scoring_input(self._config, self._codes, len(self._class_names), image.labels[np.newaxis], planes)
+        mask: NDArray[np.uint8] = images.flagged.mask[0]
         return mask.astype(bool)
 
     def show(self, i: int | str, *, regions: int = MAX_OUTLINED_REGIONS, side: int = PANEL_SIDE_PIXELS) -> Any:
