@@ -417,8 +417,8 @@ def test_arrays_of_wrong_shape_or_dtype_are_refused(labels: Any, pred_probs: Any
     ("options", "match"),
     [
         ({"kind": "logits"}, "pred_probs have dtype uint8 and kind 'logits'"),
-        ({"class_names": ["a"]}, "1 class names and 2 image ids for 2 classes and 2 images"),
-        ({"image_ids": ["a"]}, "2 class names and 1 image ids for 2 classes and 2 images"),
+        ({"class_names": ["a"]}, "There are 1 class names for 2 classes"),
+        ({"image_ids": ["a"]}, "There are 1 image ids for 2 images"),
     ],
 )
 def test_names_of_another_number_are_refused(options: dict[str, Any], match: str) -> None:
