@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from masksift.config.command_line import command_line
 from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.config.sections import dotted_keys
@@ -55,13 +56,7 @@ def diagnose(sources: tuple[str, ...], flags: Mapping[str, Any]) -> Diagnosis:
         return _explain(findings, config, e, flags)
     findings += check_sources(config, tasks)
     diagnosis = Diagnosis(findings)
-    return Diagnosis(findings, _command("run", sources, flags, OUT)) if diagnosis.passed else diagnosis
-
-
-def _command(name: str, sources: Sequence[str], flags: Mapping[str, Any], out: str) -> str:
-    words = [word for source in sources for word in ("--source", source)]
-    words += [word for key, value in flags.items() for word in (f"--{key}", str(value))]
-    return shlex.join(["masksift", name, *words, "--out", out])
+    return Diagnosis(findings, command_line("run", {**flags, "out": OUT}, sources)) if diagnosis.passed else diagnosis
 
 
 def _explain(findings: list[Finding], config: RunConfig, error: MasksiftError, flags: Mapping[str, Any]) -> Diagnosis:
@@ -69,7 +64,8 @@ def _explain(findings: list[Finding], config: RunConfig, error: MasksiftError, f
     source = config.sources[0]
     if len(config.sources) == 1 and (found := _describe_labeled(config, source)):
         known = dotted_keys(PredictConfig)
-        command = _command("predict", [source], {key: flags[key] for key in flags if key in known}, "predictions.zarr")
+        flags = {key: value for key, value in flags.items() if key in known or key == "executor"}
+        command = command_line("predict", {**flags, "out": "predictions.zarr"}, [source])
         return Diagnosis([*findings, Finding(OK, found)], command)
     if files := list(_file_types(source)):
         place = shlex.quote(source)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from masksift.config.run import RunConfig
 from masksift.core.advice import chunk_advice
 from masksift.core.errors import MasksiftError
-from masksift.core.specs import ArraySpec, SourceSpec
+from masksift.core.specs import ArraySpec
 from masksift.core.status import ALL_IGNORED, MISSING_CHUNK, SCORED, UNREADABLE, ImageStatus
 from masksift.core.text import pluralize
 from masksift.core.units import format_bytes
@@ -43,7 +43,7 @@ def check_sources(config: RunConfig, tasks: BlockTasks) -> Iterator[Finding]:
         for array in source.prediction_arrays:
             if not source.stored_evidence and (key := (array.chunks, array.shards)) not in seen:
                 seen.add(key)
-                yield check_chunks(array.stored, source)
+                yield check_chunks(array.stored)
     yield _check_memory(config, tasks)
     options = config.options()
     for number in sorted({0, count - 1}):
@@ -51,21 +51,21 @@ def check_sources(config: RunConfig, tasks: BlockTasks) -> Iterator[Finding]:
             yield check_values(tasks[tasks.plan.blocks.source_blocks(number).start], options)
 
 
-def check_chunks(array: ArraySpec, source: SourceSpec) -> Finding:
+def check_chunks(array: ArraySpec) -> Finding:
     """Compare the chunks of stored predictions with whole images, which a run reads."""
     per_image = [math.ceil(size / chunk) for size, chunk in zip(array.shape[1:], array.chunks[1:], strict=True)]
     reads, objects = math.prod(per_image), array.shards or array.chunks
     object_bytes = math.prod(objects) * array.itemsize
     text = f"predictions in chunks of {_shape(array.chunks)}, {format_bytes(math.prod(array.chunks) * array.itemsize)}"
     text += f", in shards of {_shape(array.shards)}" if array.shards else ""
-    images = max(1, min(source.images, SMALL_OBJECT_BYTES * 16 // max(1, math.prod(array.shape[1:]) * array.itemsize)))
+    images = max(1, min(array.shape[0], SMALL_OBJECT_BYTES * 16 // max(1, math.prod(array.shape[1:]) * array.itemsize)))
     whole = (1, *array.shape[1:])
     advice = _rewrite(array, whole, images)
     has_class_axis = len(array.shape) == 4
     if has_class_axis and per_image[0] > 1:
         text = f"{text}: they split the class axis, so that an image takes {reads:,} reads"
         return Finding(WARNING, text, advice)
-    if not local_path(array.url) and object_bytes < SMALL_OBJECT_BYTES and reads * source.images > 1_000:
+    if not local_path(array.url) and object_bytes < SMALL_OBJECT_BYTES and reads * array.shape[0] > 1_000:
         each = f"an image takes {pluralize(reads, 'request')} for small objects"
         return Finding(WARNING, f"{text}: {each}", advice)
     return Finding(OK, text)

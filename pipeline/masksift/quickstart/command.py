@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from masksift.config.command_line import command_line
 from masksift.config.load import build_config
 from masksift.config.run import RunConfig
 from masksift.core.errors import UsageError
@@ -21,7 +22,7 @@ from masksift.prepare.ingest.presets import preset_of_file_names
 from masksift.prepare.predict.command import predict
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import groups_from_ids
-from masksift.quickstart.config import QuickstartConfig, command_line
+from masksift.quickstart.config import QuickstartConfig
 from masksift.quickstart.infer import Inference, infer_labels, read_label_content
 from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
@@ -75,10 +76,9 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
         source = predicted
 
     out = join(config.out, RESULTS)
-    flags = {"source": source, "out": out, **shared}
-    progress.message(f"step {steps} of {steps}: {command_line('run', flags)}")
-    sources = {"sources": [flags.pop("source")]}
-    result = run(build_config(RunConfig, sources, flags), progress)
+    flags = {"out": out, **shared}
+    progress.message(f"step {steps} of {steps}: {command_line('run', flags, [source])}")
+    result = run(build_config(RunConfig, {"sources": [source]}, flags), progress)
     text = format_run_summary(result.record, out, options=options)
     return QuickstartResult(text, max(ingested.exit_code, result.exit_code))
 

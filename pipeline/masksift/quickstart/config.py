@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -85,21 +82,3 @@ class QuickstartConfig(ConfigSection):
             for section in ("executor", "storage")
             for key, value in getattr(self, section).model_dump(mode="json", exclude_unset=True).items()
         }
-
-
-def command_line(command: str, flags: Flags) -> str:
-    """Write a command with its flags for a shell."""
-    words = ["masksift", command]
-    for key, value in flags.items():
-        words += [f"--{key}", _flag_text(value)]
-    return shlex.join(words)
-
-
-def _flag_text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        texts = [str(item) for item in value]
-        # names may hold a comma
-        return json.dumps(texts, ensure_ascii=False) if any("," in text for text in texts) else ",".join(texts)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
