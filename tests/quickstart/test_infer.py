@@ -138,6 +138,8 @@ def test_content_is_that_of_all_files(tmp_path: Path) -> None:
 def test_content_of_arrays_is_read(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([[0, 3]], np.int64))
     assert read(tmp_path).values == {0, 3}
+    np.save(tmp_path / "a.npy", np.array([[[0, 3]], [[5, 3]]], np.uint8).repeat(2, axis=1))
+    assert read(tmp_path).values == {0, 3, 5}, "one array of all images"
 
 
 def test_content_of_color_images_is_their_colors(tmp_path: Path) -> None:

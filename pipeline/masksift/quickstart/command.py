@@ -17,7 +17,7 @@ from masksift.core.errors import UsageError
 from masksift.engine.summary import format_run_summary
 from masksift.prepare.ingest.command import ingest
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.discover import find_label_files
+from masksift.prepare.ingest.discover import find_label_files, has_annotations
 from masksift.prepare.ingest.presets import preset_of_file_names
 from masksift.prepare.predict.command import predict
 from masksift.prepare.predict.config import PredictConfig
@@ -85,7 +85,7 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
 
 def _infer(config: QuickstartConfig, options: Mapping[str, Any], progress: ProgressReporter) -> Inference:
     given = config.label_flags()
-    if config.labels.endswith(".json") or any(key in given for key in _LABEL_KEYS):
+    if any(key in given for key in _LABEL_KEYS) or has_annotations(config.labels, options):
         return Inference()
     files = find_label_files(config.labels, config.predictions, options)
     if preset := preset_of_file_names(files.names):

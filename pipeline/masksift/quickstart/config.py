@@ -43,6 +43,7 @@ class QuickstartConfig(ConfigSection):
         None, description="class names, comma-separated or in a file with one per line; default: from the label values"
     )
     ignore: Integers = Field((), description="ignored label values; default: 255 (65535) among other values")
+    background: str | None = Field(None, min_length=1, description=_description(IngestConfig, "background"))
     label_offset: LabelOffset = None
     colors: str | None = Field(None, description=_description(IngestConfig, "colors"))
     executor: ExecutorSection = ExecutorSection()
@@ -72,7 +73,7 @@ class QuickstartConfig(ConfigSection):
 
     def label_flags(self) -> Flags:
         """Return the flags of `masksift ingest` that describe the labels, as far as they are set."""
-        keys = ("preset", "classes", "ignore", "label_offset", "colors")
+        keys = ("preset", "classes", "ignore", "background", "label_offset", "colors")
         return {key: value for key in keys if (value := getattr(self, key)) not in (None, ())}
 
     def shared_flags(self) -> Flags:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.binary import distinct_values
 from masksift.prepare.ingest.labels import IGNORED, Color
-from masksift.prepare.ingest.npy import EXTENSIONS, read_label
+from masksift.prepare.ingest.npy import EXTENSIONS, read_header, read_image, read_label
 from masksift.prepare.ingest.presets import PRESETS
 from masksift.prepare.ingest.raster import read_raster
 from masksift.quickstart.config import Flags
@@ -58,11 +58,9 @@ def read_label_content(files: Files, options: Mapping[str, Any], progress: Progr
     with progress.stage("label values"), ThreadPoolExecutor(_FILES_IN_MEMORY) as pool:
         for names in split_items(files.names, _FILES_IN_MEMORY):
             urls = [files.url(name) for name in names]
-            for url, plane in zip(urls, pool.map(lambda url: _read(url, options), urls), strict=True):
-                if plane.ndim == 2:
-                    values |= distinct_values(plane)
-                else:
-                    colors |= _distinct_colors(plane)
+            for url, content in zip(urls, pool.map(lambda url: _read(url, options), urls), strict=True):
+                values |= content.values
+                colors |= content.colors
                 if len(colors) > MAX_COLORS:
                     raise DataError(
                         f"The labels up to {url} hold more than {MAX_COLORS} colors",
@@ -77,8 +75,18 @@ def read_label_content(files: Files, options: Mapping[str, Any], progress: Progr
     return LabelContent(frozenset(values), frozenset(colors))
 
 
-def _read(url: str, options: Mapping[str, Any]) -> NDArray[Any]:
-    return read_label(url, options) if url.lower().endswith(EXTENSIONS) else read_raster(url, options, gray=True)
+def _read(url: str, options: Mapping[str, Any]) -> LabelContent:
+    if not url.lower().endswith(EXTENSIONS):
+        plane = read_raster(url, options, gray=True)
+        if plane.ndim == 3:
+            return LabelContent(frozenset(), frozenset(_distinct_colors(plane)))
+        return LabelContent(frozenset(distinct_values(plane)), frozenset())
+    file = read_header(url, options)
+    if url.lower().endswith(".npy") and len(file.shape) == 3 and 1 not in file.shape:  # of all images
+        planes: Iterator[NDArray[Any]] = (read_image(file, i, options) for i in range(file.shape[0]))
+    else:
+        planes = iter([read_label(url, options)])
+    return LabelContent(frozenset().union(*map(distinct_values, planes)), frozenset())
 
 
 def _distinct_colors(image: NDArray[Any]) -> set[Color]:

@@ -72,7 +72,7 @@ class ValueSurvey:
     def _label_values(self, expected: set[int]) -> set[int]:
         """Collect the label values that are not ignored until there is another one; none if the values are named."""
         inputs, config, ignored = self.inputs, self.config, {*self.config.ignore}
-        is_named = inputs.values is not None or inputs.pairs[0].segments is not None
+        is_named = inputs.values is not None or inputs.pairs[0].names_classes
         is_named |= config.remap is not None or config.label_offset is not None
         if is_named or inputs.colors:
             return set()

@@ -23,13 +23,18 @@ class PanopticAnnotations:
     segments: tuple[tuple[tuple[int, int], ...], ...]
 
 
-def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:
-    """Read a .json file, and list the PNG directory of the same name next to it; DataError if they do not fit."""
+def read_json(url: str, options: Mapping[str, Any]) -> Any:
+    """Parse a JSON file; DataError if it is not valid."""
     with open_file(url, options) as file:
         try:
-            tree = parse_json(file.read())
+            return parse_json(file.read())
         except ValueError as e:
             raise DataError(f"{url} is not valid JSON ({e})", "Copy the file again") from e
+
+
+def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:
+    """Read a .json file, and list the PNG directory of the same name next to it; DataError if they do not fit."""
+    tree = read_json(url, options)
     try:
         class_numbers = {int(category["id"]): k for k, category in enumerate(tree["categories"])}
         classes = tuple(str(category["name"]) for category in tree["categories"])

@@ -107,7 +107,7 @@ def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
 
 def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> IngestContext:
     predictions = _make_prediction_reader(config, inputs, survey)
-    if config.label_offset and (inputs.values is not None or inputs.colors or inputs.pairs[0].segments is not None):
+    if config.label_offset and (inputs.values is not None or inputs.colors or inputs.pairs[0].names_classes):
         raise UsageError(
             f"label_offset is {config.label_offset}, but a preset, colors or segments define the classes of the labels",
             "Drop --label_offset",
@@ -121,6 +121,7 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
         class_channel=preset.class_channel if preset else None,
         array=inputs.arrays[0] if inputs.arrays else None,
         lossy=config.allow_lossy,
+        background=inputs.background,
     )
     writer_args = {
         "images": len(inputs.pairs),

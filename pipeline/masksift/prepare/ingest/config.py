@@ -25,7 +25,9 @@ class IngestConfig(ConfigSection):
     """Configuration of one ingest; `labels`, `out`, and `predictions` or `images` are required."""
 
     labels: str = Field(
-        min_length=1, description="label files: directory or glob of images or .npy, COCO panoptic .json, or one .npy"
+        min_length=1,
+        description="label files: directory or glob of images, .npy or LabelMe .json, COCO .json (panoptic, instances "
+        "or stuff), CVAT .xml, or one .npy",
     )
     predictions: str | None = Field(
         None,
@@ -45,6 +47,11 @@ class IngestConfig(ConfigSection):
         "color table, else numbers",
     )
     ignore: Integers = Field((), description="ignored label values")
+    background: str | None = Field(
+        None,
+        min_length=1,
+        description="class of pixels that no polygon or mask of an annotation covers; default: they are ignored",
+    )
     remap: Remap = None
     label_offset: LabelOffset = None
     colors: str | None = Field(

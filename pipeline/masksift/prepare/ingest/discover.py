@@ -8,15 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from masksift.core.errors import DataError, UsageError
-from masksift.prepare.ingest.coco_panoptic import read_panoptic
+from masksift.prepare.ingest.coco_instances import is_instances, parse_instances
+from masksift.prepare.ingest.coco_panoptic import read_json, read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
+from masksift.prepare.ingest.cvat_xml import read_cvat
+from masksift.prepare.ingest.labelme import find_labelme, read_labelme
 from masksift.prepare.ingest.labels import ClassMap, Color, InputPair, read_color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_header
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS
+from masksift.prepare.ingest.shapes import ShapeFiles, ShapeLabels
 from masksift.storage.files import Files, find_files, open_file
+from masksift.storage.patterns import has_wildcard
 from masksift.storage.urls import local_path
 
 SIDES = ("labels", "predictions")
@@ -35,6 +40,7 @@ class Inputs:
     unmatched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # files without a partner, by side
     skipped_labels: int = 0  # label files in other encodings of the preset
     arrays: tuple[NpyFile, NpyFile] | None = None  # of all labels and of all predictions
+    background: int | None = None  # class of pixels that no shape covers
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class _LabelFiles:
     urls: tuple[str, ...]
     ids: tuple[str, ...] = ()  # alternative names for matching
     segments: tuple[tuple[tuple[int, int], ...], ...] = ()
+    shapes: tuple[ShapeLabels, ...] = ()
     skipped: int = 0
 
 
@@ -70,6 +77,17 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
             "Drop --ids, or use one .npy file of labels and one of predictions",
         )
     values: ClassMap | None = None
+    if (shapes := _read_shapes(config, options)) is not None:
+        files = _LabelFiles(
+            tuple(stem(name) for name in shapes.names), shapes.names, shapes.urls, shapes.ids, shapes=shapes.labels
+        )
+        inputs = _match_files(config, files, shapes.classes, preset.suffixes, options)
+        return replace(inputs, background=shapes.background)
+    if config.background is not None:
+        raise UsageError(
+            f"background is {config.background!r}, but the labels are pixels ({config.labels})",
+            "Drop --background; pass --ignore for values without a class",
+        )
     if config.labels.endswith(".json"):
         labels, categories = _find_panoptic(config, options)
         classes = classes or categories
@@ -82,6 +100,36 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
         labels, values = _find_label_images(config, preset, options)
     inputs = _match_files(config, labels, classes, preset.suffixes, options)
     return replace(inputs, values=values, colors=colors)
+
+
+def has_annotations(labels: str, options: Mapping[str, Any]) -> bool:
+    """Return whether labels are annotations, which name their classes: COCO, CVAT or LabelMe."""
+    return labels.endswith((".json", ".xml")) or find_labelme(labels, options) is not None
+
+
+def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles | None:
+    """Read labels that are polygons and masks of annotations; None for labels that are pixels."""
+    settings = (config.classes, config.background)
+    found: ShapeFiles | None = None
+    if config.labels.endswith(".xml"):
+        found = read_cvat(config.labels, options, *settings)
+    elif config.labels.endswith(".json") and not has_wildcard(config.labels):
+        tree = read_json(config.labels, options)
+        if is_instances(tree):
+            found = parse_instances(tree, config.labels, *settings)
+    elif not config.uses_arrays and (files := find_labelme(config.labels, options)) is not None:
+        found = read_labelme(files, options, *settings)
+    if found is None:
+        return None
+    for key in ("preset", "colors", "remap", "label_offset"):
+        if getattr(config, key) is not None:
+            raise UsageError(
+                f"{key} is set, but the labels are annotations ({config.labels}), which name their classes",
+                f"Drop --{key}, and pass --classes for their order",
+            )
+    if not found.names:
+        raise DataError(f"{config.labels} has no images", "Use a file with annotations")
+    return found
 
 
 def _find_panoptic(config: IngestConfig, options: Mapping[str, Any]) -> tuple[_LabelFiles, tuple[str, ...]]:
@@ -173,7 +221,12 @@ def _match_files(
         rules.append(f"labels and images: {image_matching.rule}")
     pairs = tuple(
         InputPair(
-            matching.names[i], labels.urls[i], urls[j], rgb.get(i), labels.segments[i] if labels.segments else None
+            matching.names[i],
+            labels.urls[i],
+            urls[j],
+            rgb.get(i),
+            labels.segments[i] if labels.segments else None,
+            labels.shapes[i] if labels.shapes else None,
         )
         for i, j in matching.pairs
     )
@@ -205,6 +258,7 @@ def _match_images_only(
             None,
             files.url(files.names[j]),
             labels.segments[i] if labels.segments else None,
+            labels.shapes[i] if labels.shapes else None,
         )
         for i, j in matching.pairs
     )

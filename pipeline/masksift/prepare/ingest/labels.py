@@ -14,6 +14,7 @@ from masksift.core.advice import MAX_LISTED_LABELS, label_advice
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_image, read_label
 from masksift.prepare.ingest.raster import read_raster
+from masksift.prepare.ingest.shapes import ShapeLabels, draw_shapes
 from masksift.storage.files import open_file
 
 IGNORED = -1
@@ -32,6 +33,12 @@ class InputPair:
     predictions: str | int | tuple[str, ...] | None  # URL, index into the array of all, one URL per class, or none
     rgb: str | None = None
     segments: tuple[tuple[int, int], ...] | None = None  # (segment id, class number) of a COCO panoptic label
+    shapes: ShapeLabels | None = None  # of a label that is not stored as pixels
+
+    @property
+    def names_classes(self) -> bool:
+        """True if segments or shapes name the classes, so that pixels hold no label values."""
+        return self.segments is not None or self.shapes is not None
 
     @property
     def urls(self) -> Iterator[str]:
@@ -110,9 +117,12 @@ class LabelReader:
     class_channel: int | None = None  # channel of color files that holds class numbers
     array: NpyFile | None = None  # labels of all images
     lossy: bool = False  # accept a compression that changes values
+    background: int | None = None  # class of pixels without a shape; None ignores them
 
     def read(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read class numbers (H, W), the dtype's maximum for ignored pixels; DataError for an unknown value."""
+        if pair.shapes is not None:
+            return draw_shapes(pair.shapes, self.background, label_dtype(self.classes), f"{pair.label} ({pair.name})")
         stored = self.read_stored(pair, options)
         file = str(pair.label) if self.array is None else f"Image {pair.label} of {self.array.url}"
         if pair.segments is not None:

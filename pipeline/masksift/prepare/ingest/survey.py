@@ -129,7 +129,10 @@ def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options
     lossy = config.allow_lossy
     file = str(pair.label)
     is_array = file.lower().endswith(EXTENSIONS)
-    label = read_label_size(file, options) if is_array else raster_header(file, options, lossy=lossy)[0]
+    if pair.shapes is not None:
+        label = (pair.shapes.height, pair.shapes.width)
+    else:
+        label = read_label_size(file, options) if is_array else raster_header(file, options, lossy=lossy)[0]
     shape: tuple[int, ...] = ()
     dtype = ""
     if inputs.prediction_format is not None:

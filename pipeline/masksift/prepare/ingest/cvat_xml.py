@@ -1,0 +1,69 @@
+"""Read CVAT for images 1.1: one XML file with polygons, boxes and masks of each image."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from masksift.core.errors import DataError
+from masksift.prepare.ingest.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
+from masksift.storage.files import open_file
+
+_KINDS = ("polygon", "box", "mask")
+
+
+def read_cvat(
+    url: str, options: Mapping[str, Any], classes: Sequence[str] | None, background: str | None
+) -> ShapeFiles:
+    """Read the shapes of each image by ``z_order``, those of equal order as in the file.
+
+    Args:
+        url: URL of the file.
+        options: Storage options.
+        classes: Class names of the configuration; by default the labels of the task.
+        background: Class of pixels without a shape.
+
+    Returns:
+        One label per image, also of images without shapes. Points and lines cover no pixel.
+
+    Raises:
+        DataError: The file is not as CVAT writes it.
+    """
+    try:
+        with open_file(url, options) as file:
+            root = ET.parse(file).getroot()
+        images = sorted(root.iter("image"), key=lambda image: image.attrib["name"])
+        stored = [name.text or "" for name in root.findall("meta//label/name")]
+        stored = stored or sorted({shape.attrib["label"] for image in images for shape in image if shape.tag in _KINDS})
+        numbers = ClassNumbers(stored, classes, background, url)
+        labels = tuple(
+            ShapeLabels(int(image.attrib["height"]), int(image.attrib["width"]), _shapes(image, numbers))
+            for image in images
+        )
+        files = tuple(image.attrib["name"] for image in images)
+        return ShapeFiles(numbers.names, files, labels, (url,) * len(images), background=numbers.background)
+    except (ET.ParseError, KeyError, ValueError) as e:
+        raise DataError(
+            f"{url} is not an export of `CVAT for images 1.1` ({type(e).__name__}: {e})",
+            "Export the task again in this format",
+        ) from e
+
+
+def _shapes(image: ET.Element, numbers: ClassNumbers) -> tuple[Shape, ...]:
+    elements = [element for element in image if element.tag in _KINDS]
+    elements.sort(key=lambda element: int(element.attrib.get("z_order", 0)))  # stable
+    return tuple(_shape(element, numbers[element.attrib["label"]]) for element in elements)
+
+
+def _shape(element: ET.Element, number: int) -> Shape:
+    facts = element.attrib
+    if element.tag == "mask":
+        left, top, width, height = (int(facts[name]) for name in ("left", "top", "width", "height"))
+        counts = tuple(int(text) for text in facts["rle"].split(","))
+        return Shape(number, rows=counts, box=(left, top, width, height))
+    if element.tag == "box":
+        x0, y0, x1, y1 = (float(facts[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+        return Shape(number, ((x0, y0, x1, y0, x1, y1, x0, y1),))
+    points = [tuple(map(float, point.split(","))) for point in facts["points"].split(";")]
+    return Shape(number, (tuple(value for point in points for value in point),))

@@ -1,0 +1,182 @@
+"""Labels that are stored as shapes: polygons and run-length codes with a class, drawn into planes of class numbers."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masksift.core.errors import DataError, UsageError
+from masksift.core.text import closest_match
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object of an image: polygons, or a mask.
+
+    Attributes:
+        number: Class number.
+        polygons: Each as x0, y0, x1, y1, ...; pixels of any of them belong to the shape.
+        rle: COCO's run lengths, column by column from the first column on: compressed text or counts; or None.
+        rows: Run lengths of CVAT, row by row within ``box``, outside first; or None.
+        box: Left, top, width and height of the mask ``rows``.
+    """
+
+    number: int
+    polygons: tuple[tuple[float, ...], ...] = ()
+    rle: str | tuple[int, ...] | None = None
+    rows: tuple[int, ...] | None = None
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class ShapeLabels:
+    """Labels of one image. Shapes are drawn in order, later ones over earlier ones."""
+
+    height: int
+    width: int
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class ShapeFiles:
+    """Labels of a data set as shapes.
+
+    Attributes:
+        classes: Names of the classes.
+        names: Name of the image of each label, with or without extension.
+        ids: Other names of the images, such as COCO's image ids; () without any.
+        background: Class of pixels without a shape; None ignores them.
+        labels: Labels of each image.
+        urls: File of the labels of each image.
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: tuple[ShapeLabels, ...]
+    urls: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+    background: int | None = None
+
+
+class ClassNumbers:
+    """Numbers of class names: those of the configuration, else those that the files define.
+
+    Args:
+        stored: Names in the files, in their order.
+        classes: Names of the configuration, which may leave out stored ones only if no shape has them.
+        background: Class of pixels without a shape, or None to ignore them; added as class 0 if it is new.
+        url: File, for errors.
+    """
+
+    def __init__(self, stored: Iterable[str], classes: Sequence[str] | None, background: str | None, url: str) -> None:
+        names = tuple(dict.fromkeys(_normal(name) for name in stored)) if classes is None else tuple(classes)
+        if background is not None and _normal(background) not in map(_normal, names):
+            if classes is not None:
+                raise UsageError(
+                    f"background is {background!r}, which is not one of the classes {', '.join(classes)}",
+                    f"Add it to --classes. Did you mean {closest_match(background, classes)!r}?",
+                )
+            names = (background, *names)
+        self.names, self._url = names, url
+        self._numbers = {_normal(name): k for k, name in enumerate(names)}
+        self.background = None if background is None else self._numbers[_normal(background)]
+
+    def __getitem__(self, name: str) -> int:
+        """Return the number of a class. Raises DataError for an unknown name."""
+        number = self._numbers.get(_normal(name))
+        if number is None:
+            raise DataError(
+                f"{self._url} has a shape of {name!r}, which is not one of the classes {', '.join(self.names)}",
+                "Add it to --classes, or correct the file",
+            )
+        return number
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def draw_shapes(labels: ShapeLabels, background: int | None, dtype: str, file: str) -> NDArray[Any]:
+    """Draw a plane of class numbers (H, W).
+
+    Polygons cover the pixels that pycocotools gives them.
+
+    Args:
+        labels: The shapes.
+        background: Class of pixels without a shape; None ignores them.
+        dtype: Dtype of the plane, whose greatest value means ignored.
+        file: Their file, for errors.
+
+    Returns:
+        The plane.
+
+    Raises:
+        UsageError: pycocotools is not installed.
+        DataError: A polygon or a run-length code does not fit the image.
+    """
+    plane = np.full((labels.height, labels.width), np.iinfo(dtype).max if background is None else background, dtype)
+    for position, shape in enumerate(labels.shapes):
+        try:
+            plane[shape_mask(shape, labels.height, labels.width)] = shape.number
+        except (ValueError, TypeError, IndexError) as e:
+            raise DataError(
+                f"Shape {position} of {file} does not fit its image of {labels.height} x {labels.width} ({e})",
+                "Correct the annotation",
+            ) from e
+    return plane
+
+
+def shape_mask(shape: Shape, height: int, width: int) -> NDArray[np.bool_]:
+    """Return the mask (H, W) of a shape. Raises ValueError for a damaged code."""
+    if shape.rows is not None:
+        return _rows_mask(shape.rows, shape.box, height, width)
+    if shape.rle is None:
+        polygons = [list(polygon) for polygon in shape.polygons if len(polygon) >= 6]
+        if not polygons:  # a line or a point covers nothing
+            return np.zeros((height, width), bool)
+        coco = _pycocotools()
+        counts = _unpack_counts(coco.merge(coco.frPyObjects(polygons, height, width))["counts"])
+    else:
+        counts = _unpack_counts(shape.rle.encode()) if isinstance(shape.rle, str) else shape.rle
+    if sum(counts) != height * width or min(counts) < 0:
+        raise ValueError(f"its run lengths cover {sum(counts):,} pixels")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+
+
+def _unpack_counts(text: bytes) -> Sequence[int]:
+    """Unpack COCO's compressed run lengths: differences to the run before the last, in groups of 5 bits."""
+    counts: list[int] = []
+    value = bits = 0
+    for byte in text:
+        group = byte - 48
+        value |= (group & 0x1F) << bits
+        bits += 5
+        if group & 0x20:  # more groups follow
+            continue
+        value -= (group & 0x10) << (bits - 4)  # the sign
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = bits = 0
+    return counts
+
+
+def _rows_mask(counts: Sequence[int], box: tuple[int, int, int, int], height: int, width: int) -> NDArray[np.bool_]:
+    left, top, columns, rows = box
+    if min(box) < 0 or left + columns > width or top + rows > height or sum(counts) != rows * columns:
+        raise ValueError(f"its box is {box}, and its run lengths cover {sum(counts):,} pixels")
+    inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(rows, columns)
+    mask = np.zeros((height, width), bool)
+    mask[top : top + rows, left : left + columns] = inside
+    return mask
+
+
+def _pycocotools() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as e:
+        raise UsageError("pycocotools is not installed", "Run `pip install 'masksift[export]'`") from e
+    return mask

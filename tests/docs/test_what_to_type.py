@@ -1,0 +1,73 @@
+"""The table "What you have, what to type": every command runs on small data of that kind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from docs.pages import ROOT
+from masksift.cli.main import main
+from prepare.ingest.helpers import save_image
+from prepare.predict.helpers import make_images, write_images
+from support.sources import make_data, write_source
+
+PAGE = ROOT / "docs/guides/quickstart.md"
+TABLE = PAGE.read_text().partition("## What you have, what to type")[2].partition("\n## ")[0]
+COMMANDS = re.findall(r"\| `(masksift [^`]*)` \|", TABLE)
+IMAGES = 6
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working directory with one data set in every form that the table names."""
+    monkeypatch.chdir(tmp_path)
+    rgb, labels = make_images(images=IMAGES)
+    classes = np.where(labels == 255, 0, labels)
+    probabilities = (0.8 * (classes[:, None] == np.arange(3).reshape(3, 1, 1)) + 0.2 / 3).astype(np.float32)
+    palette = np.array([(9, 9, 200), (90, 90, 90), (20, 160, 20)], np.uint8)
+    for i in range(IMAGES):
+        save_image(tmp_path / f"images/{i}.png", rgb[i])
+        save_image(tmp_path / f"labelme/{i}.png", rgb[i])
+        save_image(tmp_path / f"masks/{i}.png", labels[i])
+        save_image(tmp_path / f"colors/{i}.png", palette[classes[i]])
+        (tmp_path / "softmax").mkdir(exist_ok=True)
+        np.save(tmp_path / f"softmax/{i}.npy", probabilities[i])
+        shape = {"label": "tree", "shape_type": "rectangle", "points": [[2, 2], [9, 9]]}
+        tree = {"shapes": [shape], "imageHeight": 16, "imageWidth": 20}
+        (tmp_path / f"labelme/{i}.json").write_text(json.dumps(tree))
+    np.save(tmp_path / "labels.npy", classes)
+    np.save(tmp_path / "pred_probs.npy", probabilities)
+    write_coco(tmp_path / "coco.json")
+    box = '<box label="tree" xtl="2" ytl="2" xbr="9" ybr="9"></box>'
+    cvat = "".join(f'<image id="{i}" name="{i}.png" width="20" height="16">{box}</image>' for i in range(IMAGES))
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{cvat}</annotations>")
+    write_source(tmp_path / "street.zarr", make_data(images=IMAGES))
+    write_images(tmp_path / "labeled.zarr", rgb, labels)
+    return tmp_path
+
+
+def write_coco(path: Path) -> None:
+    images = [{"id": i, "file_name": f"{i}.png", "height": 16, "width": 20} for i in range(IMAGES)]
+    square = [[2, 2, 9, 2, 9, 9, 2, 9]]
+    annotations = [{"image_id": i, "category_id": 1, "segmentation": square, "area": 49} for i in range(IMAGES)]
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "tree"}]})
+    )
+
+
+def test_table_has_commands() -> None:
+    assert len(COMMANDS) == 11
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_for_what_you_have_runs(data: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [] if " doctor " in command else ["--executor", "serial", "--log-format", "quiet"]
+    assert main([*shlex.split(command)[1:], *flags]) == 0
+    if "quickstart" in command:
+        assert "report: quickstart-run/results/report/index.html" in capsys.readouterr().out
+        assert (data / "quickstart-run/results/report/index.html").exists()
