@@ -88,7 +88,7 @@ def dask_array(folder: Path) -> None:
 
 
 def masksift(folder: Path) -> None:
-    """Run `masksift run` with two workers and one score."""
+    """Run `masksift run` with one score: in this process, or with two workers if the work is more than 20 s."""
     import shutil
 
     import distributed
@@ -125,8 +125,6 @@ def masksift(folder: Path) -> None:
             str(TEMPERATURE),
             "--report.top",
             "0",
-            "--executor.workers",
-            "2",
             "--executor.memory",
             f"{MEMORY // 2 >> 20} MiB",
             "--log-format",

@@ -72,10 +72,9 @@ def write(folder: Path) -> None:
     parts = {
         name: json.loads(path.read_text()) for name in PARTS if (path := folder / "parts" / f"{name}.json").exists()
     }
-    places = {part["machine"] for part in parts.values()}
-    text = f"# Benchmarks\n\nMachine: {', '.join(sorted(places))}. Ratios within a part are of one run.\n"
+    text = "# Benchmarks\n\nRatios within a part are of one run. Parts may be of different machines.\n"
     for part in parts.values():
-        text += f"\n{part['text']}\n{part['day']}, load of the machine when the part began: {part['load']}\n"
+        text += f"\n{part['text']}\n{part['day']}, {part['machine']}; load when the part began: {part['load']}\n"
     figures = {name: value for part in parts.values() for name, value in part["figures"].items()}
     (folder / "benchmarks.md").write_text(text)
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
