@@ -264,6 +264,15 @@ def test_labelme_beside_its_images_is_recognized(tmp_path: Path, images: Path) -
     np.testing.assert_array_equal(planes["b"], square(1, 0))
 
 
+def test_json_files_of_other_programs_are_no_labels(tmp_path: Path, images: Path) -> None:
+    for name in "ab":
+        save_image(tmp_path / "labels" / f"{name}.png", square(1, 0))
+    for text in ("{", '{"objects": []}'):
+        (tmp_path / "labels" / "a.json").write_text(text)
+        planes = ingest(tmp_path / "labels", images, "--classes", "cat,sofa", "--ignore", 255)
+        np.testing.assert_array_equal(planes["a"], square(1, 0))
+
+
 def test_quickstart_takes_annotations(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "guess.py").write_text(

@@ -20,9 +20,9 @@ def find_labelme(place: str, options: Mapping[str, Any]) -> Files | None:
     """List the .json files of a directory or a glob if the first one is LabelMe's."""
     try:
         files = find_files(place, options, (".json",))
-    except DataError:
+        tree = read_json(files.url(files.names[0]), options)
+    except DataError:  # other files, next to labels of another format
         return None
-    tree = read_json(files.url(files.names[0]), options)
     return files if isinstance(tree, dict) and {"shapes", "imageHeight", "imageWidth"} <= tree.keys() else None
 
 
