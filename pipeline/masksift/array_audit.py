@@ -16,7 +16,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from masksift.array_batches import BatchCounts, condense_batches, make_settings, score_batches, scoring_input
+from masksift.array_batches import (
+    BatchCounts,
+    condense_batches,
+    make_config,
+    make_settings,
+    score_batches,
+    scoring_input,
+)
 from masksift.core.errors import DataError, UsageError
 from masksift.core.status import ALL_IGNORED, BAD_LABELS, SCORED
 from masksift.core.task_result import TaskResult
@@ -122,10 +129,8 @@ def audit(
     """
     given, members = LabelImages(labels), prediction_members(pred_probs, kind, scale)
     count = len(given)
-    settings = make_settings(
-        members,
-        check_images(given, members, kind, scale),
-        class_names=class_names,
+    config = make_config(
+        [member.name for member in members],
         ignore=ignore,
         methods=methods,
         rank_by=rank_by,
@@ -138,7 +143,8 @@ def audit(
         rule=rule,
         min_area=min_area,
     )
-    config, classes = settings.config, len(settings.class_names)
+    classes = check_images(given, members, kind, scale)
+    settings = make_settings(config, members, classes, class_names)
     if classes == 2:
         given.recognize_masks(config.ignore or ())
     ids = list(image_ids) if image_ids is not None else [str(i) for i in range(count)]

@@ -59,11 +59,9 @@ class AuditSettings:
     members: tuple[tuple[str, CondenseConfig], ...] = ()
 
 
-def make_settings(
-    members: Sequence[Images],
-    classes: int,
+def make_config(
+    names: Sequence[str],
     *,
-    class_names: Sequence[str] | None,
     ignore: int | Sequence[int],
     methods: Sequence[str] | None,
     rank_by: str,
@@ -75,11 +73,10 @@ def make_settings(
     tau: str | float,
     rule: str,
     min_area: int,
-) -> AuditSettings:
-    """Check and collect the settings of an audit, whose arguments `masksift.audit` describes."""
-    names = [member.name for member in members]
+) -> RunConfig:
+    """Check the parameters of an audit, which `masksift.audit` describes. ``names``: those of the predictions."""
     with argument_names():
-        config = build_run_config(
+        return build_run_config(
             {
                 "sources": [SOURCE],
                 "out": SOURCE,
@@ -98,13 +95,34 @@ def make_settings(
             },
             {},
         )
-    shared = (kind, scale, sum_tolerance, evidence_dtype, config.tccp.lattice)
+
+
+def make_settings(
+    config: RunConfig, members: Sequence[Images], classes: int, class_names: Sequence[str] | None
+) -> AuditSettings:
+    """Collect the settings of an audit.
+
+    Args:
+        config: Result of `make_config`.
+        members: Predictions of each member.
+        classes: Number of classes.
+        class_names: Names of the classes, or None.
+
+    Returns:
+        The settings.
+
+    Raises:
+        DataError: If there is not one name per class.
+    """
+    names = [member.name for member in members]
+    kind = config.kind or "probabilities"
+    shared = (kind, config.scale, config.sum_tolerance, config.evidence.dtype, config.tccp.lattice)
     configs = [CondenseConfig.for_predictions(classes, one.dtype, *shared) for one in members]
     condense_config, ensemble = configs[0], list[tuple[str, CondenseConfig]]()
     if len(members) > 1:  # members meet their own tolerances, the mean any
         ensemble = [(name, replace(one, lattice=0)) for name, one in zip(names, configs, strict=True)]
         condense_config = CondenseConfig.for_predictions(
-            classes, "float32", "probabilities", None, float(classes), evidence_dtype, config.tccp.lattice
+            classes, "float32", "probabilities", None, float(classes), config.evidence.dtype, config.tccp.lattice
         )
     binary = all(isinstance(member, BinaryImages) for member in members)
     class_names = default_class_names(classes, binary=binary) if class_names is None else tuple(class_names)

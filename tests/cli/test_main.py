@@ -114,7 +114,10 @@ def test_run_reads_each_prediction_byte_once(
 
 INVALID_ARGS: dict[str, tuple[list[str], str]] = {
     "no command": ([], r"arguments are required: COMMAND\. See `masksift --help`"),
-    "unknown command": (["rnu"], r"Unknown command 'rnu'\. The commands are run, plan, score, .*Did you mean 'run'\?"),
+    "unknown command": (
+        ["rnu"],
+        r"Unknown command 'rnu'\. The commands are quickstart, run, plan, score, .*Did you mean 'run'\?",
+    ),
     "misspelled flag": (["run", "--sorce", "a"], r"Unknown flag '--sorce'\. Did you mean --source\?"),
     "misspelled section": (["run", "--sofmin.temperature", "1"], r"'--sofmin.temperature'\. .*--softmin.temperature\?"),
     "partial flag": (

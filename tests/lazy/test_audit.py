@@ -226,6 +226,8 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         lazy.audit(labels, predictions[da.from_array(np.ones(8, bool))])
     with raises(DataError, match="There are 3 image ids for 8 images"):
         lazy.audit(labels, predictions, image_ids=["a", "b", "c"])
+    with raises(DataError, match="pred_probs have dtype int16 and kind"):
+        lazy.audit(labels, predictions.astype("int16"))
     with raises(UsageError, match="temperature"):
         lazy.audit(labels, predictions, temperature=-1.0)
 

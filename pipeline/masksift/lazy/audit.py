@@ -15,11 +15,11 @@ from dask import array as da
 from dask.base import persist, tokenize
 from dask.delayed import delayed
 
-from masksift.array_batches import AuditSettings, make_settings
+from masksift.array_batches import AuditSettings, make_config, make_settings
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.work_items import PairCounts
 from masksift.lazy import blocks
-from masksift.prepare.inputs import prediction_members
+from masksift.prepare.inputs import check_predictions, prediction_members
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.storage.tables.schemas import images_schema, unranked_regions_schema
 
@@ -84,10 +84,8 @@ def audit(
     given = given.rechunk({0: chunks, 1: -1, 2: -1})
     example = np.zeros((1, *predictions.shape[1:-2], 1, 1), predictions.dtype)
     members = prediction_members(example, kind, scale)
-    settings = make_settings(
-        members,
-        members[0].shape(0)[0],
-        class_names=class_names,
+    config = make_config(
+        [member.name for member in members],
         ignore=ignore,
         methods=methods,
         rank_by=rank_by,
@@ -100,6 +98,8 @@ def audit(
         rule=rule,
         min_area=min_area,
     )
+    check_predictions("pred_probs", members[0].stored_dtype, kind, scale)
+    settings = make_settings(config, members, members[0].shape(0)[0], class_names)
     count = len(given)
     ids = tuple(map(str, range(count))) if image_ids is None else tuple(map(str, image_ids))
     if len(ids) != count:
