@@ -136,6 +136,11 @@ def test_ingest_with_a_color_table_reads_its_colors_and_refuses_others(
     np.testing.assert_array_equal(read_source(inputs.out)["labels"], inputs.data.labels)
     assert zarr.open_group(inputs.out, mode="r").attrs["class_names"] == list(NAMES)
 
+    table = (tmp_path / "colors.csv").read_text()
+    (tmp_path / "colors.csv").write_text(table.replace("road", "street"))
+    assert_ingest_fails(r"new\.zarr", capsys, *args)
+    (tmp_path / "colors.csv").write_text(table)
+
     shutil.rmtree(inputs.out)
     image = palette[inputs.data.labels[3]]
     image[7, 9] = (1, 2, 3)

@@ -314,6 +314,7 @@ def test_annotations_and_options_of_pixels_are_refused(
     labels = write_cvat(tmp_path / "annotations.xml", shape)
     args = ("--labels", labels, "--images", images, "--out", tmp_path / "new.zarr")
     assert_ingest_fails("remap is set, but the labels are annotations", capsys, *args, "--remap", "7:0")
+    assert_ingest_fails("ignore is set, but the labels are annotations", capsys, *args, "--ignore", "255")
     message = "has a shape of 'cat', which is not one of the classes dog, sofa"
     assert_ingest_fails(message, capsys, *args, "--classes", "dog,sofa")
     message = "background is 'floor', which is not one of the classes cat, sofa"

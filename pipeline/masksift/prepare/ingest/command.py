@@ -98,8 +98,8 @@ def _check_output(config: IngestConfig, inputs: Inputs) -> None:
 
 
 def _identity(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
-    """Collect everything that decides what is written: the configuration, and the files of each image."""
-    digest = hashlib.sha256()
+    """Collect what decides the content: configuration, class names and colors, and the files of each image."""
+    digest = hashlib.sha256(repr((inputs.classes, sorted(inputs.colors.items()))).encode())
     for pair in inputs.pairs:
         digest.update(repr(pair).encode())
     return {"configuration": config.identity(), "images": len(inputs.pairs), "files": digest.hexdigest()[:16]}

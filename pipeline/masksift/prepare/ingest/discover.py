@@ -121,8 +121,8 @@ def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles
         found = read_labelme(files, options, *settings)
     if found is None:
         return None
-    for key in ("preset", "colors", "remap", "label_offset"):
-        if getattr(config, key) is not None:
+    for key in ("preset", "colors", "remap", "label_offset", "ignore"):
+        if getattr(config, key) not in (None, ()):
             raise UsageError(
                 f"{key} is set, but the labels are annotations ({config.labels}), which name their classes",
                 f"Drop --{key}, and pass --classes for their order",
