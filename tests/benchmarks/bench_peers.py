@@ -139,7 +139,7 @@ def report(folder: Path, sizes: tuple[int, ...] = SIZES) -> Section:
         "The softmin scores and the mask of label issues, with imports and the start of workers; all contenders find\n"
         "the same scores and masks. cleanlab reads memory-mapped arrays with default `n_jobs` and `batch_size`;\n"
         "dask.array reads Zarr with two workers of half the memory each, and so does masksift, which by default works\n"
-        "in one process where the work is less than 20 s. Memory is what all processes of a contender allocate, without\n"
-        "file pages.\n\n" + table(columns, rows),
+        "in one process where the work is less than 20 s. Memory is what all processes of a contender allocate,\n"
+        "without file pages.\n\n" + table(columns, rows),
         figures,
     )

@@ -357,7 +357,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
     ),
     "ingest": (
         commands.ingest,
-        "convert PNG, TIFF, NumPy or COCO panoptic files into a source",
+        "convert label files, images and predictions into a source",
         partial(_add_file_options, model_path="prepare.ingest.config:IngestConfig"),
     ),
     "predict": (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from masksift.core.errors import DataError
+from prepare.ingest.helpers import save_image
 from prepare.predict.helpers import make_images, predict, read_array, read_folds, read_record, write_images
 from support.cli import run_cli
 from support.errors import raises
@@ -96,3 +97,16 @@ def test_prediction_with_a_model_is_not_out_of_sample(
     (tmp_path / "m.onnx").write_bytes(make_model(softmax=True))
     assert run_cli("predict", "--source", source, "--out", out, "--trainer", "m.onnx") == 2
     assert "(model was" in capsys.readouterr().err
+
+
+def test_quickstart_predicts_with_a_model(tmp_path: Path) -> None:
+    images, labels = make_images(images=4)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        save_image(tmp_path / f"images/{i}.png", image)
+        save_image(tmp_path / f"labels/{i}.png", label)
+    (tmp_path / "m.onnx").write_bytes(make_model(softmax=True))
+    args = ("--images", tmp_path / "images", "--labels", tmp_path / "labels", "--model", tmp_path / "m.onnx")
+    assert run_cli("quickstart", *args, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out/results/report/index.html").exists()
+    assert not read_record(tmp_path / "out/predictions.zarr")["out_of_sample"]
+    assert {row["fold"] for row in read_folds(tmp_path / "out/predictions.zarr")} == {-1}
