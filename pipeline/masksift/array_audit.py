@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 
 from masksift.array_batches import (
     BatchCounts,
+    compare_packed_regions,
+    complete_images,
     condense_batches,
+    image_ranking,
     make_config,
     make_settings,
     score_batches,
@@ -30,8 +33,6 @@ from masksift.core.task_result import TaskResult
 from masksift.core.text import closest_match, pluralize
 from masksift.engine import result_tables as results
 from masksift.engine.image_views import make_view
-from masksift.engine.label_transforms import add_transforms
-from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
     LabelImages,
@@ -58,13 +59,10 @@ from masksift.scoring.image import (
     CondensedImages,
     EvidencePlanes,
 )
-from masksift.scoring.methods import COMBINED
-from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds
 from masksift.storage.tables.lookup import filter_rows
-from masksift.storage.tables.schemas import REGION_ORDERS, unranked_regions_schema
-from masksift.storage.tables.segments import iter_packed_tables, join_tables
+from masksift.storage.tables.schemas import REGION_ORDERS
 from masksift.storage.tables.sort import sort_rows
 
 
@@ -227,20 +225,11 @@ class Audit:
 
     @cached_property
     def _scored(self) -> tuple[pa.Table, PairCounts, pa.Table]:
-        config = self._config
         images_table, packed, pairs = score_batches(
-            config, self._class_names, self._codes, self._condensed.batches, self._ids
+            self._config, self._class_names, self._codes, self._condensed.batches, self._ids
         )
-        totals = PairTotals.from_statistics(self._statistics, pairs.evidence_sums)
-        empty = unranked_regions_schema().empty_table()
-        regions = join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(packed))])
-        images_table = add_transforms(images_table)
-        images_table = add_worst_regions(images_table, [worst_regions(regions, self._region_ranking.by)])
-        if COMBINED in config.methods:
-            images_table, _ = results.combine_in_memory(images_table, self._image_ranking)
-        else:
-            images_table = results.finish_images(images_table, self._image_ranking)
-        return images_table, pairs, regions
+        regions = compare_packed_regions(packed, self._statistics, pairs)
+        return complete_images([images_table], [regions], self._config), pairs, regions
 
     @property
     def images(self) -> pa.Table:
@@ -255,7 +244,7 @@ class Audit:
 
     @property
     def _image_ranking(self) -> results.ImageRanking:
-        return results.ImageRanking(self._config.score_methods, (), self._config.rank_by)
+        return image_ranking(self._config)
 
     @cached_property
     def regions(self) -> pa.Table:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from masksift.config.load import build_run_config
 from masksift.config.run import RunConfig
 from masksift.core.errors import DataError
+from masksift.engine import result_tables as results
+from masksift.engine.label_transforms import add_transforms
+from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.score_tables import ScoreTables
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import (
@@ -34,9 +37,14 @@ from masksift.scoring.image import (
 )
 from masksift.scoring.kernels.condense import CondenseConfig
 from masksift.scoring.kernels.encoding import Encoding
+from masksift.scoring.methods import COMBINED
 from masksift.scoring.methods.base import ImageSummary, ScoringInput
+from masksift.scoring.region_priority import PairTotals
+from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import ThresholdCodes
 from masksift.storage.sources.validate import default_class_names
+from masksift.storage.tables.schemas import REGION_ORDERS, unranked_regions_schema
+from masksift.storage.tables.segments import iter_packed_tables, join_tables
 
 SOURCE = "memory"
 """Name of the source in the tables."""
@@ -62,17 +70,17 @@ class AuditSettings:
 def make_config(
     names: Sequence[str],
     *,
-    ignore: int | Sequence[int],
-    methods: Sequence[str] | None,
-    rank_by: str,
-    kind: str,
-    scale: float | None,
-    sum_tolerance: float | None,
-    evidence_dtype: str,
-    temperature: float,
-    tau: str | float,
-    rule: str,
-    min_area: int,
+    ignore: int | Sequence[int] = (),
+    methods: Sequence[str] | None = None,
+    rank_by: str = "auto",
+    kind: str = "probabilities",
+    scale: float | None = None,
+    sum_tolerance: float | None = None,
+    evidence_dtype: str = "auto",
+    temperature: float = 0.1,
+    tau: str | float = "balanced",
+    rule: str = "rank",
+    min_area: int = 16,
 ) -> RunConfig:
     """Check the parameters of an audit, which `masksift.audit` describes. ``names``: those of the predictions."""
     with argument_names():
@@ -241,3 +249,34 @@ def score_batches(
         tables.add(images, np.full((len(batch), 2), batch.labels.shape[1:]))
     images_table, packed = tables.finish([status for batch in batches for status in batch.statuses])
     return images_table, packed, tables.pairs
+
+
+def compare_packed_regions(packed: bytes, statistics: ClassStatistics, pairs: PairCounts) -> pa.Table:
+    """Return the regions of `score_batches`, compared with the data set that has these statistics and pairs."""
+    totals = PairTotals.from_statistics(statistics, pairs.evidence_sums)
+    empty = unranked_regions_schema().empty_table()
+    return join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(packed))])
+
+
+def image_ranking(config: RunConfig) -> results.ImageRanking:
+    """Return the ranking of the images."""
+    return results.ImageRanking(config.score_methods, (), config.rank_by)
+
+
+def complete_images(tables: Sequence[pa.Table], regions: Sequence[pa.Table], config: RunConfig) -> pa.Table:
+    """Return the table of all images.
+
+    Args:
+        tables: Tables of images of `score_batches`, in order.
+        regions: Regions of these images, from `compare_packed_regions`.
+        config: Settings of the audit.
+
+    Returns:
+        The table, with the columns that compare images or follow from regions.
+    """
+    by = REGION_ORDERS[config.regions.rank_by]
+    images = add_transforms(join_tables(tables))
+    images = add_worst_regions(images, [worst_regions(one, by) for one in regions])
+    if COMBINED in config.methods:
+        return results.combine_in_memory(images, image_ranking(config))[0]
+    return results.finish_images(images, image_ranking(config))

@@ -53,12 +53,6 @@ def test_doctor_names_requirements_that_are_not_met(monkeypatch: pytest.MonkeyPa
     assert finding.text.endswith(f"but masksift needs numpy>=99 (installed: {np.__version__}), no-such-package>=1")
 
 
-def test_doctor_warns_of_a_kernel_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "missing" / "cache"))
-    [finding] = [one for one in environment.check_environment() if "NUMBA_CACHE_DIR" in one.text]
-    assert finding.status == WARNING
-
-
 def test_doctor_warns_of_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "memory_limit", lambda *args, **kwargs: 1 << 29)
     [finding] = [one for one in environment.check_environment() if "local workers" in one.text]
@@ -157,6 +151,26 @@ def test_doctor_explains_chunks_that_split_the_class_axis(
     assert written.chunks == tuple({"image": 5, "class": 4, "y": 8, "x": 10}[name] for name in order)
 
 
+def test_doctor_validates_the_positive_class_and_ensembles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_data(images=3, classes=2)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.attrs["ignore"] = list(data.ignore)
+    group.create_array("labels", data=data.labels, chunks=(1, 8, 10))
+    for name, values in (
+        ("positive", data.predictions[:, 1]),
+        ("first", data.predictions),
+        ("second", data.predictions),
+    ):
+        group.create_array(name, data=values, chunks=(1, *values.shape[1:]))
+    for names in ("positive", "first,second"):
+        code, findings, _ = doctor(capsys, tmp_path / "a.zarr", "--arrays.predictions", names)
+        assert (code, findings[-1]["text"]) == (0, "labels and predictions of 3 images of a are valid"), names
+    group["second"][2, 0, 0, 0] = np.nan
+    code, findings, _ = doctor(capsys, tmp_path / "a.zarr", "--arrays.predictions", "first,second")
+    assert (code, findings[-1]["status"]) == (6, "failed")
+    assert "image a/2 would be quarantined as bad_probabilities" in findings[-1]["text"]
+
+
 def test_chunks_of_many_small_objects_on_a_network_are_a_warning() -> None:
     spec = ArraySpec("s3://b/a/predictions", (10_000, 4, 8, 10), (1, 4, 8, 10), "uint8", 1, (0, 1, 2, 3))
     finding = check_chunks(spec)
@@ -191,7 +205,7 @@ def test_doctor_of_a_directory_of_files_proposes_quickstart(tmp_path: Path, caps
     np.save(tmp_path / "a.npy", np.zeros(3))
     code, findings, command = doctor(capsys, tmp_path)
     assert code == 6
-    assert findings[-1]["text"] == f"{tmp_path} is a directory of files (1 .png, 1 .npy), no Zarr group"
+    assert findings[-1]["text"] == f"{tmp_path} is a directory of files (1 .npy, 1 .png), no Zarr group"
     assert command is not None
     assert command.startswith("masksift quickstart --images IMAGES --labels LABELS")
 

@@ -82,6 +82,13 @@ def test_quickstart_repeated_returns_the_same_results(folder: Path, capsys: pyte
     assert read_files(folder / "out") == files
 
 
+def test_quickstart_with_a_label_offset_ignores_smaller_values(folder: Path) -> None:
+    for name, label in zip(IDS, make_images()[1], strict=True):
+        save_image(folder / "labels" / f"{name}_mask.png", np.where(label == 255, 0, label + 1).astype("u1"))
+    assert quickstart("--trainer", "mymodels:Memorizer", "--label_offset", 1, "--out", "out") == 0
+    np.testing.assert_array_equal(read_source(folder / "out/source.zarr")["labels"], make_images()[1])
+
+
 def test_quickstart_with_few_images_uses_as_many_folds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in IDS[3:]:
         (folder / "images" / f"{name}.png").unlink()

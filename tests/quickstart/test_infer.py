@@ -67,6 +67,11 @@ def test_every_value_is_a_class_or_ignored(values: set[int]) -> None:
     assert sorted(remap.values()) == list(range(count))
 
 
+def test_values_from_the_label_offset_on_are_classes() -> None:
+    assert infer({0, 1, 2, 4}, label_offset=1).flags == {"classes": ("class 1", "class 2", "class 3", "class 4")}
+    assert infer({0, 1, 2, 255}, label_offset=1).flags == {"ignore": (255,), "classes": ("class 1", "class 2")}
+
+
 def test_given_classes_and_ignored_values_are_kept() -> None:
     assert infer({0, 1, 255}, classes=("a", "b")).flags == {"ignore": (255,)}
     assert infer({0, 1, 255}, ignore=(0,)).flags["classes"] == ("class 1", "class 255")

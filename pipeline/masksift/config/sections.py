@@ -373,7 +373,12 @@ class StorageSection(ConfigSection):
 
     def options(self, urls: Iterable[str]) -> StorageOptions:
         """Resolve the access options of the stores of these URLs, credentials included."""
-        return resolve_options(StoreConfig(**self.model_dump(exclude={"price_reads", "price_writes"})), urls)
+        return resolve_options(self.store, urls)
+
+    @property
+    def store(self) -> StoreConfig:
+        """Settings that select a store and its client."""
+        return StoreConfig(**self.model_dump(exclude={"price_reads", "price_writes"}))
 
 
 class LabelOptions(ConfigSection):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from masksift.config.command_line import command_line
@@ -19,7 +20,6 @@ from masksift.prepare.ingest.npy import EXTENSIONS
 from masksift.prepare.ingest.raster import RGB_EXTENSIONS
 from masksift.prepare.predict.config import PredictConfig
 from masksift.runner import make_block_tasks
-from masksift.storage.credentials import StoreConfig
 from masksift.storage.files import find_files
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 from masksift.storage.sources.labeled_source import open_labeled_source
@@ -48,8 +48,7 @@ def diagnose(sources: tuple[str, ...], flags: Mapping[str, Any]) -> Diagnosis:
     if not sources:
         return Diagnosis(findings, "masksift doctor SOURCE")
     config = build_run_config({"sources": list(sources), "out": OUT}, flags)
-    store = StoreConfig(**config.storage.model_dump(exclude={"price_reads", "price_writes"}))
-    findings += check_credentials(config.sources, store)
+    findings += check_credentials(config.sources, config.storage.store)
     try:
         tasks = make_block_tasks(config)
     except MasksiftError as e:
@@ -67,10 +66,9 @@ def _explain(findings: list[Finding], config: RunConfig, error: MasksiftError, f
         flags = {key: value for key, value in flags.items() if key in known or key == "executor"}
         command = command_line("predict", {**flags, "out": "predictions.zarr"}, [source])
         return Diagnosis([*findings, Finding(OK, found)], command)
-    if files := list(_file_types(source)):
-        place = shlex.quote(source)
-        text = f"{source} is a directory of files ({', '.join(files)}), no Zarr group"
-        command = f"masksift quickstart --images IMAGES --labels LABELS  # such as directories in {place}"
+    if files := _file_types(source):
+        text = f"{source} is a directory of files ({files}), no Zarr group"
+        command = f"masksift quickstart --images IMAGES --labels LABELS  # such as directories in {shlex.quote(source)}"
         return Diagnosis([*findings, Finding(FAILED, text, "Make a source of them")], command)
     return Diagnosis([*findings, Finding.from_error(error)])
 
@@ -90,13 +88,14 @@ def _describe_labeled(config: RunConfig, source: str) -> str | None:
     return f"{spec.name}: {size} with labels of {spec.classes} classes, no predictions"
 
 
-def _file_types(source: str) -> Iterator[str]:
-    """Yield the endings of images and arrays below a local directory that is no Zarr group."""
+def _file_types(source: str) -> str:
+    """Count images and arrays below a local directory by their endings; "" for a Zarr group and without any."""
     path = local_path(source)
     if path is None or not os.path.isdir(path) or any(name in os.listdir(path) for name in ("zarr.json", ".zgroup")):
-        return
-    for ending in (*RGB_EXTENSIONS, *EXTENSIONS):
-        try:
-            yield f"{len(find_files(source, {}, (ending,)).names):,} {ending}"
-        except DataError:
-            continue
+        return ""
+    try:
+        names = find_files(source, {}, (*RGB_EXTENSIONS, *EXTENSIONS)).names
+    except DataError:
+        return ""
+    counts = Counter(os.path.splitext(name.lower())[1] for name in names)
+    return ", ".join(f"{count:,} {ending}" for ending, count in sorted(counts.items()))

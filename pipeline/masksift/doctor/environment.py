@@ -77,13 +77,6 @@ def _check_memory() -> Finding:
 
 
 def _check_kernels() -> Finding:
-    place = os.environ.get("NUMBA_CACHE_DIR")
-    if place and not os.access(place if os.path.isdir(place) else os.path.dirname(place) or ".", os.W_OK):
-        return Finding(
-            WARNING,
-            f"NUMBA_CACHE_DIR is {place}, which cannot be written: every process compiles the kernels",
-            "Set it to a directory that can be written",
-        )
     if is_compiled():
         return Finding(OK, "kernels are compiled")
     module = f"{os.path.basename(sys.executable)} -m masksift.scoring.kernels.warm_cache"

@@ -32,18 +32,10 @@ def audit(
     pred_probs: Any,
     *,
     class_names: Sequence[str] | None = None,
-    ignore: int | Sequence[int] = (),
     image_ids: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
-    rank_by: str = "auto",
     kind: str = "probabilities",
     scale: float | None = None,
-    sum_tolerance: float | None = None,
-    evidence_dtype: str = "auto",
-    temperature: float = 0.1,
-    tau: str | float = "balanced",
-    rule: str = "rank",
-    min_area: int = 16,
+    **options: Any,
 ) -> LazyAudit:
     """Audit Dask or xarray arrays lazily: the numbers of `masksift.audit` and `masksift run`, bit for bit.
 
@@ -57,18 +49,11 @@ def audit(
         pred_probs: Dask array (N, K, H, W), or (N, H, W) or (N, 1, H, W) of the positive class of two, or an xarray
             DataArray of one. A chunk must hold whole images.
         class_names: Names of the K classes. Default: as in `masksift.audit`.
-        ignore: Label values of ignored pixels.
         image_ids: Ids of the N images. Default: their indices.
-        methods: Scores to compute. Default: all.
-        rank_by: Score that orders the images of a run; it decides nothing here but is checked.
         kind: "probabilities" or "logits".
         scale: Probability of one step of integer predictions. Default: 1/255, 1/65535.
-        sum_tolerance: Largest distance of a pixel's sum over classes from 1. Default: as in `masksift.audit`.
-        evidence_dtype: "auto" or "float32": precision of the evidence of float32 and float64 predictions and logits.
-        temperature: Temperature of softmin.
-        tau: "balanced", "confident" or a number: decision threshold of tccp.
-        rule: "rank" or "confident": rule by which clc flags pixels.
-        min_area: Smallest region to report, in pixels.
+        options: ``ignore``, ``methods``, ``sum_tolerance``, ``evidence_dtype``, ``temperature``, ``tau``, ``rule`` and
+            ``min_area`` of `masksift.audit`, with the same defaults.
 
     Returns:
         The lazy audit.
@@ -84,20 +69,7 @@ def audit(
     given = given.rechunk({0: chunks, 1: -1, 2: -1})
     example = np.zeros((1, *predictions.shape[1:-2], 1, 1), predictions.dtype)
     members = prediction_members(example, kind, scale)
-    config = make_config(
-        [member.name for member in members],
-        ignore=ignore,
-        methods=methods,
-        rank_by=rank_by,
-        kind=kind,
-        scale=scale,
-        sum_tolerance=sum_tolerance,
-        evidence_dtype=evidence_dtype,
-        temperature=temperature,
-        tau=tau,
-        rule=rule,
-        min_area=min_area,
-    )
+    config = make_config([member.name for member in members], kind=kind, scale=scale, **options)
     check_predictions("pred_probs", members[0].stored_dtype, kind, scale)
     settings = make_settings(config, members, members[0].shape(0)[0], class_names)
     count = len(given)

@@ -14,22 +14,18 @@ from numpy.typing import NDArray
 from masksift.array_batches import (
     AuditSettings,
     BatchCounts,
+    compare_packed_regions,
+    complete_images,
     condense_batches,
     score_batches,
     scoring_input,
 )
 from masksift.engine import result_tables as results
-from masksift.engine.label_transforms import add_transforms
-from masksift.engine.region_table import add_worst_regions, compare_regions, worst_regions
 from masksift.engine.work_items import PairCounts
 from masksift.prepare.inputs import LabelImages, prediction_members
 from masksift.scoring.image import CondensedImages
-from masksift.scoring.methods import COMBINED
-from masksift.scoring.region_priority import PairTotals
 from masksift.scoring.statistics.class_statistics import ClassStatistics
 from masksift.scoring.statistics.thresholds import Thresholds, compute_thresholds, confident_codes, confident_thresholds
-from masksift.storage.tables.schemas import REGION_ORDERS, unranked_regions_schema
-from masksift.storage.tables.segments import iter_packed_tables, join_tables
 
 Batches = list[CondensedImages]
 """Images of a block after condensing."""
@@ -125,13 +121,9 @@ def pairs_of(scored: Scored) -> PairCounts:
 
 def masks(batches: Batches, limits: Thresholds, settings: AuditSettings) -> NDArray[np.bool_]:
     """Return the issue masks (n, H, W) of a block."""
-    config, codes, classes = (
-        settings.config,
-        limits.encode(settings.condense_config.evidence),
-        len(settings.class_names),
-    )
+    codes, classes = limits.encode(settings.condense_config.evidence), len(settings.class_names)
     flagged = [
-        scoring_input(config, codes, classes, batch.scored_labels, batch.planes, batch.summary).flagged.mask
+        scoring_input(settings.config, codes, classes, batch.scored_labels, batch.planes, batch.summary).flagged.mask
         for batch in batches
     ]
     return np.concatenate(flagged).astype(bool)
@@ -139,21 +131,12 @@ def masks(batches: Batches, limits: Thresholds, settings: AuditSettings) -> NDAr
 
 def regions(scored: Scored, found: ClassStatistics, pairs: PairCounts) -> pa.Table:
     """Return the regions of a block, compared with the data set."""
-    totals = PairTotals.from_statistics(found, pairs.evidence_sums)
-    empty = unranked_regions_schema().empty_table()
-    return join_tables([empty, *(compare_regions(table, totals) for table in iter_packed_tables(scored[1]))])
+    return compare_packed_regions(scored[1], found, pairs)
 
 
 def images(scored: Sequence[Scored], compared: Sequence[pa.Table], settings: AuditSettings) -> pa.Table:
     """Return the table of all images from the scored blocks and their regions."""
-    config = settings.config
-    by = REGION_ORDERS[config.regions.rank_by]
-    table = add_transforms(join_tables([one[0] for one in scored]))
-    table = add_worst_regions(table, [worst_regions(one, by) for one in compared])
-    ranking = results.ImageRanking(config.score_methods, (), config.rank_by)
-    if COMBINED in config.methods:
-        return results.combine_in_memory(table, ranking)[0]
-    return results.finish_images(table, ranking)
+    return complete_images([one[0] for one in scored], compared, settings.config)
 
 
 def slice_scores(table: pa.Table, first: int, stop: int, names: Sequence[str]) -> NDArray[np.float64]:

@@ -32,8 +32,8 @@ from masksift.storage.urls import join
 
 SOURCE, PREDICTIONS, RESULTS, COLORS = "source.zarr", "predictions.zarr", "results", "colors.csv"
 _FOLDS = 5
-_LABEL_KEYS = ("preset", "colors", "label_offset")
-"""Flags of which each says what label values mean."""
+_LABEL_KEYS = ("preset", "colors")
+"""Flags of which each defines the classes."""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def infer_labels(content: LabelContent, *, given: Flags, has_predictions: bool, 
 
     Args:
         content: Content of all label files.
-        given: Flags that are set: ``classes`` and ``ignore``.
+        given: Flags that are set: ``classes``, ``ignore`` and ``label_offset``.
         has_predictions: Whether there are predictions, which define the number and order of the classes.
         table: Path of the color table, should there be one.
 
@@ -131,7 +131,8 @@ def _infer_values(values: frozenset[int], given: Flags, has_predictions: bool) -
             notes.append(f"label value {max(values)} is ignored (--ignore)")
     if "classes" in given or has_predictions:
         return Inference(flags, tuple(notes))
-    numbers = sorted(values - ignored)
+    offset = given.get("label_offset")
+    numbers = sorted(values - ignored) if offset is None else list(range(offset, max(values - ignored, default=-1) + 1))
     if len(numbers) < 2:
         listed = ", ".join(map(str, sorted(values)))
         raise DataError(
@@ -151,7 +152,7 @@ def _infer_values(values: frozenset[int], given: Flags, has_predictions: bool) -
     else:
         names = [f"class {number}" for number in numbers]
         notes.append(f"{len(names)} classes, the label values {format_ranges(numbers)} (--classes names them)")
-        if numbers != list(range(len(numbers))):
+        if offset is None and numbers != list(range(len(numbers))):
             flags["remap"] = {number: k for k, number in enumerate(numbers)}
     flags["classes"] = tuple(names)
     return Inference(flags, tuple(notes))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from masksift.core.errors import DataError, MasksiftError
+from masksift.core.json_text import parse_json
 from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.patterns import expand_pattern, split_pattern
@@ -80,3 +81,12 @@ def open_file(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
         raise DataError(f"File {url} does not exist", "Pass its path, or check who removed it") from e
     with file:
         yield file
+
+
+def read_json(url: str, options: Mapping[str, Any]) -> Any:
+    """Parse a JSON file. One that is missing or not valid raises DataError."""
+    with open_file(url, options) as file:
+        try:
+            return parse_json(file.read())
+        except ValueError as e:
+            raise DataError(f"{url} is not valid JSON ({e})", "Copy the file again") from e

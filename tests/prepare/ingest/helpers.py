@@ -15,6 +15,7 @@ import pytest
 import zarr
 from PIL import Image
 
+from masksift.prepare.ingest import tasks
 from support.cli import error_message, run_cli
 from support.datasets import Array, Data
 from support.sources import make_data
@@ -23,6 +24,7 @@ __all__ = [
     "NAMES",
     "InputFiles",
     "assert_ingest_fails",
+    "fail_at_fourth_image",
     "ingest",
     "read_by_id",
     "read_record",
@@ -115,3 +117,18 @@ def read_by_id(out: Path) -> dict[str, tuple[Array, Array]]:
 def read_record(out: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((out / "ingest/zarr.json").read_text())["attributes"]
     return record
+
+
+def fail_at_fourth_image(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the fourth image that is written fail once; return the list to which the names of all images are added."""
+    written: list[str] = []
+    write_image = tasks._write_image
+
+    def write(writer: Any, context: Any, pair: Any) -> None:
+        written.append(pair.name)
+        if len(written) == 4:
+            raise OSError("disk full")
+        write_image(writer, context, pair)
+
+    monkeypatch.setattr(tasks, "_write_image", write)
+    return written

@@ -9,18 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
-from masksift.prepare.ingest import tasks
 from masksift.prepare.writers import base
 from prepare.ingest.helpers import (
     NAMES,
     InputFiles,
     assert_ingest_fails,
+    fail_at_fourth_image,
     ingest,
     read_by_id,
     read_record,
@@ -158,15 +157,7 @@ def test_failed_ingest_resumes_and_writes_the_same_bytes(
 ) -> None:
     assert ingest(inputs) == 0
     expected = read_files(inputs.out)
-    inputs.out, written, write_image = tmp_path / "again.zarr", [], tasks._write_image
-
-    def fail_at_fourth(writer: Any, context: Any, pair: Any) -> None:
-        written.append(pair.name)
-        if len(written) == 4:
-            raise OSError("disk full")
-        write_image(writer, context, pair)
-
-    monkeypatch.setattr(tasks, "_write_image", fail_at_fourth)
+    inputs.out, written = tmp_path / "again.zarr", fail_at_fourth_image(monkeypatch)
     capsys.readouterr()
     assert ingest(inputs) == 5
     assert "disk full" in error_message(capsys)

@@ -10,10 +10,17 @@ import pytest
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.prepare.ingest import tasks
 from masksift.prepare.writers import base
 from masksift.prepare.writers.predictions import PredictionWriter
-from prepare.ingest.helpers import NAMES, InputFiles, assert_ingest_fails, read_record, read_source, save_image
+from prepare.ingest.helpers import (
+    NAMES,
+    InputFiles,
+    assert_ingest_fails,
+    fail_at_fourth_image,
+    read_record,
+    read_source,
+    save_image,
+)
 from support.cli import exit_code, run_cli
 from support.errors import raises
 from support.results import read_files
@@ -91,15 +98,7 @@ def test_failed_ingest_without_predictions_resumes_and_writes_the_same_bytes(
     monkeypatch.setattr(base, "SHARD_BYTES", 2 * 8 * 10 * 3)
     assert _ingest(inputs, "--classes", CLASSES) == 0
     expected = read_files(inputs.out)
-    inputs.out, written, write_image = tmp_path / "again.zarr", [], tasks._write_image
-
-    def fail_at_fourth(writer: Any, context: Any, pair: Any) -> None:
-        written.append(pair.name)
-        if len(written) == 4:
-            raise OSError("disk full")
-        write_image(writer, context, pair)
-
-    monkeypatch.setattr(tasks, "_write_image", fail_at_fourth)
+    inputs.out, written = tmp_path / "again.zarr", fail_at_fourth_image(monkeypatch)
     assert _ingest(inputs, "--classes", CLASSES) == 5
     assert _ingest(inputs, "--classes", CLASSES) == 0
     assert written == [*inputs.names[:4], *inputs.names[2:]], "the first shard is not written again"

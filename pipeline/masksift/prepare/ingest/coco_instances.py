@@ -12,7 +12,9 @@ from masksift.prepare.ingest.shapes import ClassNumbers, Shape, ShapeFiles, Shap
 def is_instances(tree: Any) -> bool:
     """Return whether parsed JSON holds instances or stuff, rather than panoptic segments."""
     annotations = tree.get("annotations") if isinstance(tree, dict) else None
-    return isinstance(annotations, list) and "images" in tree and not any("segments_info" in one for one in annotations)
+    if not isinstance(annotations, list) or "images" not in tree:
+        return False
+    return not any(isinstance(one, dict) and "segments_info" in one for one in annotations)
 
 
 def parse_instances(tree: Any, url: str, classes: Sequence[str] | None, background: str | None) -> ShapeFiles:

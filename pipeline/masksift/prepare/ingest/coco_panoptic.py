@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksift.core.errors import DataError
-from masksift.core.json_text import parse_json
-from masksift.storage.files import find_files, open_file
+from masksift.storage.files import find_files, read_json
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,6 @@ class PanopticAnnotations:
     urls: tuple[str, ...]
     ids: tuple[str, ...]
     segments: tuple[tuple[tuple[int, int], ...], ...]
-
-
-def read_json(url: str, options: Mapping[str, Any]) -> Any:
-    """Parse a JSON file; DataError if it is not valid."""
-    with open_file(url, options) as file:
-        try:
-            return parse_json(file.read())
-        except ValueError as e:
-            raise DataError(f"{url} is not valid JSON ({e})", "Copy the file again") from e
 
 
 def read_panoptic(url: str, options: Mapping[str, Any]) -> PanopticAnnotations:

@@ -9,7 +9,7 @@ from typing import Any
 
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.coco_instances import is_instances, parse_instances
-from masksift.prepare.ingest.coco_panoptic import read_json, read_panoptic
+from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.cvat_xml import read_cvat
 from masksift.prepare.ingest.labelme import find_labelme, read_labelme
@@ -20,7 +20,7 @@ from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS
 from masksift.prepare.ingest.shapes import ShapeFiles, ShapeLabels
-from masksift.storage.files import Files, find_files, open_file
+from masksift.storage.files import Files, find_files, open_file, read_json
 from masksift.storage.patterns import has_wildcard
 from masksift.storage.urls import local_path
 
@@ -54,6 +54,12 @@ class _LabelFiles:
     segments: tuple[tuple[tuple[int, int], ...], ...] = ()
     shapes: tuple[ShapeLabels, ...] = ()
     skipped: int = 0
+
+    def pair(self, i: int, name: str, predictions: Any, rgb: str | None) -> InputPair:
+        """Pair a label with predictions and RGB image."""
+        segments = self.segments[i] if self.segments else None
+        shapes = self.shapes[i] if self.shapes else None
+        return InputPair(name, self.urls[i], predictions, rgb, segments, shapes)
 
 
 def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
@@ -219,17 +225,7 @@ def _match_files(
             "images": tuple(images.names[j] for j in image_matching.unmatched[1]),
         }
         rules.append(f"labels and images: {image_matching.rule}")
-    pairs = tuple(
-        InputPair(
-            matching.names[i],
-            labels.urls[i],
-            urls[j],
-            rgb.get(i),
-            labels.segments[i] if labels.segments else None,
-            labels.shapes[i] if labels.shapes else None,
-        )
-        for i, j in matching.pairs
-    )
+    pairs = tuple(labels.pair(i, matching.names[i], urls[j], rgb.get(i)) for i, j in matching.pairs)
     unmatched = {side: files for side, files in unmatched.items() if files}
     return Inputs(
         pairs, prediction_format, classes, rules=tuple(rules), unmatched=unmatched, skipped_labels=labels.skipped
@@ -251,17 +247,7 @@ def _match_images_only(
         "labels": tuple(labels.files[i] for i in matching.unmatched[0]),
         "images": tuple(files.names[j] for j in matching.unmatched[1]),
     }
-    pairs = tuple(
-        InputPair(
-            matching.names[i],
-            labels.urls[i],
-            None,
-            files.url(files.names[j]),
-            labels.segments[i] if labels.segments else None,
-            labels.shapes[i] if labels.shapes else None,
-        )
-        for i, j in matching.pairs
-    )
+    pairs = tuple(labels.pair(i, matching.names[i], None, files.url(files.names[j])) for i, j in matching.pairs)
     unmatched = {side: names for side, names in unmatched.items() if names}
     rules = (f"labels and images: {matching.rule}",)
     return Inputs(pairs, None, classes, rules=rules, unmatched=unmatched, skipped_labels=labels.skipped)

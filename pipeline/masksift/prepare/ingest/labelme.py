@@ -9,9 +9,8 @@ from typing import Any
 
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
-from masksift.prepare.ingest.coco_panoptic import read_json
 from masksift.prepare.ingest.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
-from masksift.storage.files import Files, find_files
+from masksift.storage.files import Files, find_files, read_json
 
 _CIRCLE_POINTS = 64
 
