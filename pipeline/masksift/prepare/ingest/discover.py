@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from masksift.annotations.coco_instances import is_instances, parse_instances
+from masksift.annotations.cvat_xml import read_cvat
+from masksift.annotations.labelme import find_labelme, read_labelme
+from masksift.annotations.shapes import ShapeFiles, ShapeLabels
 from masksift.core.errors import DataError, UsageError
-from masksift.prepare.ingest.coco_instances import is_instances, parse_instances
 from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.cvat_xml import read_cvat
-from masksift.prepare.ingest.labelme import find_labelme, read_labelme
 from masksift.prepare.ingest.labels import ClassMap, Color, InputPair, read_color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_header
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS
-from masksift.prepare.ingest.shapes import ShapeFiles, ShapeLabels
 from masksift.storage.files import Files, find_files, open_file, read_json
 from masksift.storage.patterns import has_wildcard
 from masksift.storage.urls import local_path

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.annotations.shapes import ShapeLabels, draw_shapes
 from masksift.core.advice import MAX_LISTED_LABELS, label_advice
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_image, read_label
 from masksift.prepare.ingest.raster import read_raster
-from masksift.prepare.ingest.shapes import ShapeLabels, draw_shapes
 from masksift.storage.files import open_file
 
 IGNORED = -1

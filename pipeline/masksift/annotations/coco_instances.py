@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
 from masksift.core.errors import DataError
-from masksift.prepare.ingest.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
 
 
 def is_instances(tree: Any) -> bool:

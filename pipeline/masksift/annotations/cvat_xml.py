@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
 from masksift.core.errors import DataError
-from masksift.prepare.ingest.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
 from masksift.storage.files import open_file
 
 _KINDS = ("polygon", "box", "mask")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
-from masksift.prepare.ingest.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
 from masksift.storage.files import Files, find_files, read_json
 
 _CIRCLE_POINTS = 64

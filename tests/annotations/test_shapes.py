@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from masksift.annotations.shapes import Shape, ShapeLabels, draw_shapes, shape_mask
 from masksift.core.errors import DataError
-from masksift.prepare.ingest.shapes import Shape, ShapeLabels, draw_shapes, shape_mask
 from masksift.review.export.run_length import row_run_lengths
 from prepare.ingest.helpers import assert_ingest_fails, read_source, save_image
 from support.cli import exit_code, run_cli
