@@ -86,7 +86,7 @@ def test_changed_labels_are_rejected(directory: Path, capsys: pytest.CaptureFixt
     assert run_cli("export", "corrections", *args) == 2
     message = error_message(capsys)
     assert f"The labels of image {row['index']} of " in message
-    assert f"(y={y}, x={x}) had {row['given_name']!r}, now label {row['suggested']}" in message
+    assert f"(y={y}, x={x}) had {row['given_name']!r}, now {row['suggested_name']!r}" in message
     assert not (directory / "fixed/corrections.json").exists()
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from masksift.review.export.file_names import xml_safe
+from masksift.review.file_names import xml_safe
 from masksift.review.rendering.palette import hex_colors
 from review.export.helpers import PADDED, ExportedRun, decode_mask, expected_attributes, export, read_with_tool
 

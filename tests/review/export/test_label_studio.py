@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from masksift.review.export.config import LabelStudioConfig
-from masksift.review.export.file_names import xml_safe
 from masksift.review.export.label_studio import _images_prefix
+from masksift.review.file_names import xml_safe
 from masksift.review.rendering.palette import class_colors, hex_colors
 from review.export.helpers import ExportedRun, decode_mask, expected_attributes, export, read_with_tool
 

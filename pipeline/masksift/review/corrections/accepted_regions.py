@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.errors import DataError
+from masksift.core.specs import SourceSpec
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.decisions import ACCEPT, ImageKey, RegionCheck, ReviewDecisions
+from masksift.review.label_edits import Pixels, Plane, decode_rle
 
 MAX_CONCURRENT_TABLES = 2
 """Files of the region table in memory: the run lengths of one may take some megabytes."""
@@ -19,7 +22,7 @@ _COLUMNS = ("rank", "source", "index", "given", "suggested", "height", "width", 
 
 @dataclass(frozen=True)
 class AcceptedRegion:
-    """One accepted region.
+    """One accepted region: an edit that gives it the suggested class.
 
     Attributes:
         rank: Rank of the region.
@@ -36,6 +39,22 @@ class AcceptedRegion:
     suggested: int
     size: tuple[int, int]
     rle: NDArray[np.int32]
+
+    def changes(self, plane: Plane, spec: SourceSpec, counts: Counter[str]) -> Pixels:
+        """Return the pixels of the region. Raises DataError if its labels have changed since the run."""
+        # the suggested class must not overwrite later work
+        rows, columns = decode_rle(self.rle, self.size[0])
+        now = np.minimum(plane[rows, columns], spec.classes)
+        if (changed := now != (spec.classes if self.given is None else self.given)).any():
+            first = int(np.flatnonzero(changed)[0])
+            names = [*map(repr, spec.class_names), "no label"]
+            before = "no label" if self.given is None else names[self.given]
+            raise DataError(
+                f"The labels of image {self.index} of {spec.url} in {spec.labels.url} have changed since the run "
+                f"listed region {self.rank:,} ((y={rows[first]}, x={columns[first]}) had {before}, now {names[now[first]]})",
+                "Run again over the current labels and review that run",
+            )
+        return Pixels(rows, columns, np.full(len(rows), self.suggested))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.export import FORMATS
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.export_writer import ExportWriter, to_json
-from masksift.review.export.file_names import make_unique
 from masksift.review.export.selection import ExportImage, select_images
+from masksift.review.file_names import make_unique
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from masksift.review.export.export_writer import ExportWriter, open_zip, stream_file, to_json
-from masksift.review.export.file_names import xml_safe
 from masksift.review.export.run_length import row_run_lengths
 from masksift.review.export.selection import ExportImage, ExportRegion
+from masksift.review.file_names import xml_safe
 from masksift.review.rendering.palette import hex_colors
 
 ATTRIBUTES = (

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from masksift.review.export.cvat import raw_labels
 from masksift.review.export.export_writer import ExportWriter, encode_png, open_zip, to_json
-from masksift.review.export.file_names import xml_safe
 from masksift.review.export.run_length import Box, box_mask
+from masksift.review.file_names import xml_safe
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.regions import find_regions

@@ -14,9 +14,9 @@ from urllib.parse import quote
 from masksift.core.errors import DataError
 from masksift.review.export.config import LabelStudioConfig
 from masksift.review.export.export_writer import ExportWriter, stream_json_list
-from masksift.review.export.file_names import xml_safe
 from masksift.review.export.run_length import label_studio_rle
 from masksift.review.export.selection import ExportImage, ExportRegion
+from masksift.review.file_names import xml_safe
 from masksift.review.rendering.palette import hex_colors
 from masksift.storage.urls import local_path
 

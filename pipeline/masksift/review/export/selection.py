@@ -17,8 +17,8 @@ from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.decisions import ACCEPT, REJECT, RERANKED, ImageKey, ReviewDecisions, load_decisions
 from masksift.review.export.config import ExportConfig
-from masksift.review.export.file_names import FileNames
 from masksift.review.export.run_length import Mask, box_mask
+from masksift.review.file_names import FileNames
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.tables.arrow import integer_lists
 from masksift.storage.tables.parquet import iter_tables, read_table

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from masksift.review.corrections.accepted_regions import AcceptedRegion
-from masksift.review.corrections.tasks import decode_rle, regions_between
+from masksift.review.label_edits import decode_rle, edits_between
 from support.condensed import a_few
 from support.datasets import Array
 
@@ -54,10 +54,10 @@ def test_decode_rle_of_positions_beyond_32_bits_is_exact() -> None:
     assert columns.tolist() == [1, 1, 2]
 
 
-def test_regions_between_selects_by_image() -> None:
+def test_edits_between_selects_by_image() -> None:
     regions = [
         AcceptedRegion(rank, index, 0, 1, (1, 1), np.array([0, 1], np.int32)) for rank, index in enumerate([0, 2, 2, 5])
     ]
-    assert [region.rank for region in regions_between(regions, 0, 2)] == [0]
-    assert [region.rank for region in regions_between(regions, 2, 5)] == [1, 2]
-    assert regions_between(regions, 3, 5) == ()
+    assert [region.rank for region in edits_between(regions, 0, 2)] == [0]
+    assert [region.rank for region in edits_between(regions, 2, 5)] == [1, 2]
+    assert edits_between(regions, 3, 5) == ()
