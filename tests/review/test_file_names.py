@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksift.review.export.cvat_mask import label_map_names
-from masksift.review.file_names import MAX_PART_BYTES, FileNames, make_unique, xml_safe
+from masksift.review.file_names import MAX_PART_BYTES, FileNames, label_map_names, make_unique, xml_safe
 
 texts = st.text(max_size=30)
 image_ids = st.one_of(

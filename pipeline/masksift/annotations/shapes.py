@@ -24,6 +24,7 @@ class Shape:
         rle: COCO's run lengths, column by column from the first column on: compressed text or counts; or None.
         rows: Run lengths of CVAT, row by row within ``box``, outside first; or None.
         box: Left, top, width and height of the mask ``rows``.
+        rank: Rank of the region of a run that was exported as this shape; None for others.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Shape:
     rle: str | tuple[int, ...] | None = None
     rows: tuple[int, ...] | None = None
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    rank: int | None = None
 
 
 @dataclass(frozen=True)

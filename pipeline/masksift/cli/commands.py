@@ -170,6 +170,17 @@ def correct(args: argparse.Namespace) -> int:
     return 0
 
 
+def import_edits(args: argparse.Namespace) -> int:
+    """Run `masksift import FORMAT`."""
+    from masksift.review.imports.config import ImportConfig
+
+    config = _config(args, ImportConfig)
+    from masksift.review.imports.command import import_edits
+
+    print(import_edits(args.form, config, _reporter(args)))
+    return 0
+
+
 def rerank(args: argparse.Namespace) -> int:
     """Run `masksift rerank`."""
     from masksift.review.rerank.config import RerankConfig

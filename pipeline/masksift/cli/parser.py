@@ -227,6 +227,22 @@ def _add_export_formats(parser: CommandParser) -> None:
     _add_command(formats, "corrections", commands.correct, text, options)
 
 
+def _add_import_formats(parser: CommandParser) -> None:
+    from masksift.review.imports import FORMATS
+
+    formats = parser.add_subparsers(
+        required=True, metavar="FORMAT", title="formats", prog="masksift import", parser_class=CommandParser
+    )
+    for name, form in FORMATS.items():
+        _add_command(formats, name, commands.import_edits, form.text, _add_import_options)
+        formats.choices[name].set_defaults(form=name)
+
+
+def _add_import_options(parser: CommandParser) -> None:
+    _add_model_options(parser, "review.imports.config:ImportConfig", ("file",))
+    _add_log_format(parser)
+
+
 def _add_export_options(parser: CommandParser) -> None:
     from masksift.cli.options import add_model_options
     from masksift.review.export.config import export_config_class
@@ -354,6 +370,11 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
         None,
         "export a completed run for annotation tools, or as corrected labels",
         _add_export_formats,
+    ),
+    "import": (
+        None,
+        "write labels with the changes that reviewers made to an export in an annotation tool",
+        _add_import_formats,
     ),
     "ingest": (
         commands.ingest,

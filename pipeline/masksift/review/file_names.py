@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 MAX_PART_BYTES = 120
 """Length of a path component; file systems allow 255 bytes."""
+IMAGES_FILE = "images.csv"
+"""File of an export with the name, source and index of each image."""
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 _INVALID_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,11 +37,7 @@ class FileNames:
         >>> FileNames().name("aachen/../Bild 7.jpg")
         'aachen/__/Bild_7'
         """
-        text = unicodedata.normalize("NFC", image_id)
-        for extension in _EXTENSIONS:
-            if text.lower().endswith(extension):
-                text = text[: -len(extension)]
-                break
+        text = without_extension(image_id)
         *parents, name = [_component(part) for part in text.replace("\\", "/").split("/") if part] or ["_"]
         # a directory called like an image file could conflict with that file
         parents = [f"{parent}_" if parent.lower().endswith(_EXTENSIONS) else parent for parent in parents]
@@ -50,6 +48,13 @@ class FileNames:
             path = f"{plain}_{number}"
         self._taken.add(path.casefold())
         return path
+
+
+def without_extension(name: str) -> str:
+    """Return the name of an image in the Unicode form NFC, without the extension of an image file."""
+    text = unicodedata.normalize("NFC", name)
+    extension = next((extension for extension in _EXTENSIONS if text.lower().endswith(extension)), "")
+    return text.removesuffix(text[len(text) - len(extension) :])
 
 
 def _component(text: str) -> str:
@@ -86,3 +91,10 @@ def make_unique(names: Iterable[str]) -> tuple[str, ...]:
 def xml_safe(texts: Sequence[str]) -> tuple[str, ...]:
     """Make unique names without line breaks and without characters that XML cannot represent."""
     return make_unique(re.sub(r"\s", " ", _INVALID_XML.sub("\ufffd", text)) for text in texts)
+
+
+def label_map_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Make class names valid in a label map of CVAT: no colons, no leading `#`; `background` means no label."""
+    plain = xml_safe(tuple(name.replace(":", "_") for name in names))
+    plain = tuple(f"_{name[1:]}" if name.startswith("#") else name for name in plain)
+    return xml_safe(tuple(f"{name} (class)" if name == "background" else name for name in plain))

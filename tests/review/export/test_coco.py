@@ -104,7 +104,12 @@ def test_annotations_are_equal_without_rgb_images(run: ExportedRun, tmp_path: Pa
     assert export("coco", run.out, tmp_path / "x") == 0
     assert export("coco", run.out, tmp_path / "y", *args) == 0
     with_images, without_images = read_files(tmp_path / "x"), read_files(tmp_path / "y")
-    assert set(without_images) == {"annotations/instances_default.json", "export.json", "images/README.txt"}
+    assert set(without_images) == {
+        "annotations/instances_default.json",
+        "export.json",
+        "images.csv",
+        "images/README.txt",
+    }
     name = "annotations/instances_default.json"
     assert without_images[name] == with_images[name]
 

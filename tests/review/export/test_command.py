@@ -31,7 +31,7 @@ def test_equal_exports_have_equal_bytes(run: ExportedRun, tmp_path: Path, form: 
     assert export(form, run.out, tmp_path / "b/x") == 0
     files = read_files(tmp_path / "a/x")
     assert read_files(tmp_path / "b/x") == files
-    assert {name.split("/")[0] for name in files} <= {"export.json", *FORMATS[form].outputs}
+    assert {name.split("/")[0] for name in files} <= {"export.json", "images.csv", *FORMATS[form].outputs}
 
 
 @pytest.mark.parametrize("form", ALL_FORMATS)

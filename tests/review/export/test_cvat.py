@@ -114,7 +114,12 @@ def _source(run: ExportedRun, mask: ET.Element) -> str:
 
 def test_export_without_rgb_images_has_no_archive(run: ExportedRun, tmp_path: Path) -> None:
     assert export("cvat", run.out, tmp_path / "x", "--pictures", "false") == 0
-    assert {path.name for path in (tmp_path / "x").iterdir()} == {"annotations.xml", "labels.json", "export.json"}
+    assert {path.name for path in (tmp_path / "x").iterdir()} == {
+        "annotations.xml",
+        "labels.json",
+        "export.json",
+        "images.csv",
+    }
     assert PADDED in {
         (int(image.attrib["height"]), int(image.attrib["width"])) for image, _ in read_masks(tmp_path / "x")
     }

@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
-from masksift.review.export.cvat_mask import class_colors_with_background, label_map_names, object_ids
+from masksift.review.export.cvat_mask import class_colors_with_background, object_ids
+from masksift.review.file_names import label_map_names
 from review.export.helpers import PADDED, ExportedRun, decode_mask, export, read_with_tool
 from support.datasets import Array
 from support.moved_sources import move_sources

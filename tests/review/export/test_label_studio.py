@@ -105,7 +105,12 @@ def test_image_urls_follow_out_or_images_at(out: str, images_at: str | None, pre
 def test_images_elsewhere_are_referenced_only(run: ExportedRun, tmp_path: Path) -> None:
     args = ("--pictures", "false", "--images_at", "https://host/seg")
     assert export("label-studio", run.out, tmp_path / "x", *args) == 0
-    assert {path.name for path in (tmp_path / "x").iterdir()} == {"tasks.json", "label_config.xml", "export.json"}
+    assert {path.name for path in (tmp_path / "x").iterdir()} == {
+        "tasks.json",
+        "label_config.xml",
+        "export.json",
+        "images.csv",
+    }
     assert all(task["data"]["image"].startswith("https://host/seg/images/") for task in read_tasks(tmp_path / "x"))
 
 

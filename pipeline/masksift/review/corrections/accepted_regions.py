@@ -48,10 +48,11 @@ class AcceptedRegion:
         if (changed := now != (spec.classes if self.given is None else self.given)).any():
             first = int(np.flatnonzero(changed)[0])
             names = [*map(repr, spec.class_names), "no label"]
+            y, x, after = int(rows[first]), int(columns[first]), names[now[first]]
             before = "no label" if self.given is None else names[self.given]
             raise DataError(
                 f"The labels of image {self.index} of {spec.url} in {spec.labels.url} have changed since the run "
-                f"listed region {self.rank:,} ((y={rows[first]}, x={columns[first]}) had {before}, now {names[now[first]]})",
+                f"listed region {self.rank:,} ((y={y}, x={x}) had {before}, now {after})",
                 "Run again over the current labels and review that run",
             )
         return Pixels(rows, columns, np.full(len(rows), self.suggested))

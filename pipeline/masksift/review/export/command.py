@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from masksift.review.export import FORMATS
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.export_writer import ExportWriter, to_json
 from masksift.review.export.selection import ExportImage, select_images
-from masksift.review.file_names import make_unique
+from masksift.review.file_names import IMAGES_FILE, make_unique
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
@@ -61,7 +63,7 @@ def _open_output(form: str, config: ExportConfig, run: CompletedRun, images: Seq
         **config.content_keys(),
     }
     names = [name for name in directory.names() if not name.endswith(".partial")]  # left by a killed export
-    unexpected = [name for name in names if name not in (MARKER, *FORMATS[form].outputs)]
+    unexpected = [name for name in names if name not in (MARKER, IMAGES_FILE, *FORMATS[form].outputs)]
     if unexpected:
         raise UsageError(
             f"{config.out} contains files that are not this export ({', '.join(unexpected[:3])})",
@@ -72,7 +74,17 @@ def _open_output(form: str, config: ExportConfig, run: CompletedRun, images: Seq
             f"{config.out} contains another export, according to its {MARKER}", "Use a new or empty directory for --out"
         )
     directory.write(MARKER, to_json(marker, indent=1))
+    directory.write(IMAGES_FILE, _images_table(images))
     return directory
+
+
+def _images_table(images: Sequence[ExportImage]) -> bytes:
+    """Write which image of the run each exported name is, for `masksift import`."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("name", "source", "index"))
+    rows.writerows((image.name, image.source, image.index) for image in images)
+    return text.getvalue().encode()
 
 
 def _read_marker(directory: ObjectDirectory) -> Mapping[str, Any] | None:

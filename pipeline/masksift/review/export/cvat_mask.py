@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from masksift.review.export.cvat import raw_labels
 from masksift.review.export.export_writer import ExportWriter, encode_png, open_zip, to_json
 from masksift.review.export.run_length import Box, box_mask
-from masksift.review.file_names import xml_safe
+from masksift.review.file_names import label_map_names
 from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.regions import find_regions
@@ -44,13 +44,6 @@ def write(export: ExportWriter) -> None:
                 archive.write(f"JPEGImages/{image.name}.png", png)
             names.append(image.name)
         archive.write("ImageSets/Segmentation/default.txt", "".join(f"{name}\n" for name in names).encode())
-
-
-def label_map_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Make class names valid in a label map: no colons, no leading `#`, and `background` only for unlabeled pixels."""
-    plain = xml_safe(tuple(name.replace(":", "_") for name in names))
-    plain = tuple(f"_{name[1:]}" if name.startswith("#") else name for name in plain)
-    return xml_safe(tuple(f"{name} (class)" if name == "background" else name for name in plain))
 
 
 def _label_map(classes: tuple[str, ...], colors: Pixels) -> str:

@@ -13,7 +13,7 @@ from masksift.storage.objects import ObjectDirectory
 from masksift.storage.retry import MAX_ATTEMPTS_ON_OPEN
 
 RECORD = "corrections.json"
-"""Record of `masksift export corrections`, written last."""
+"""Record of `masksift export corrections` and `masksift import`, written last."""
 
 
 def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | None]:
@@ -25,7 +25,7 @@ def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | N
 
     Returns:
         URL of the directory with the labels of each unchanged source; None for the labels of the source itself. Empty
-        if the directory was not written by `masksift export corrections`.
+        if the directory was not written by `masksift export corrections` or `masksift import`.
 
     Raises:
         DataError: The corrections are incomplete or damaged.
@@ -38,7 +38,7 @@ def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | N
             raise DataError(
                 f"The corrections in {url} are incomplete",
                 "Missing labels would count as lost",
-                "Let `masksift export corrections` finish; the same command resumes",
+                "Let the command that writes them finish; the same command resumes",
             )
         return {}
     try:
@@ -47,7 +47,7 @@ def unchanged_sources(url: str, options: Mapping[str, Any]) -> dict[str, str | N
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(
             f"{url}/{RECORD} cannot be parsed ({type(e).__name__}: {e})",
-            "Export the corrections again into a new directory",
+            "Write the corrections again into a new directory",
         ) from e
 
 

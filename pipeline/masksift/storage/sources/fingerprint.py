@@ -35,13 +35,13 @@ def content_hash(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str
     """
     total = 0
     for number, array in enumerate(arrays):
-        for name, size, version in _iter_objects(array.url, options):
+        for name, size, version in iter_objects(array.url, options):
             line = f"{number}\0{name}\0{size}\0{version}"
             total += int.from_bytes(hashlib.sha256(line.encode()).digest())
     return f"{total % (1 << 256):064x}"
 
 
-def _iter_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+def iter_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
     """Yield name below the URL, size in bytes, and version of each object."""
     path = local_path(url)
     if (parts := split_archive_url(url)) is not None:

@@ -1,0 +1,195 @@
+"""Edits of labels that the shapes or the plane of an image stand for."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from masksift.annotations.shapes import ShapeLabels, shape_mask
+from masksift.core.errors import DataError
+from masksift.core.specs import SourceSpec
+from masksift.review.imports.reviewed import PlaneFile
+from masksift.review.label_edits import Pixels, Plane, decode_rle
+from masksift.scoring.kernels.condense import class_plane
+from masksift.storage.files import open_file
+
+EDITED, UNCHANGED = "edited_shapes", "unchanged_regions"
+"""Counters of an import: shapes that change labels, and regions that the file holds as they were exported."""
+NO_LABEL = -1
+MAX_PNG_BYTES_PER_PIXEL, MAX_PNG_HEADER = 16, 1 << 20
+"""A member of an archive that claims more bytes is not a mask of its image."""
+
+_MaskArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ListedRegion:
+    """Region of the run: its rank, suggested class and COCO run lengths (R,) int32."""
+
+    rank: int
+    suggested: int
+    rle: NDArray[np.int32]
+
+    def mask(self, size: tuple[int, int]) -> _MaskArray:
+        """Decode the mask (H, W)."""
+        mask = np.zeros(size, bool)
+        mask[decode_rle(self.rle, size[0])] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class ShapesEdit:
+    """Edit by shapes: each pixel of a shape gets its class, later shapes over earlier ones.
+
+    A shape that equals a region of the run, with the suggested class, is as it was exported. It changes nothing, unless
+    unchanged regions are accepted.
+
+    Attributes:
+        index: Index of the image in its source.
+        size: Rows and columns of the image.
+        name: Name of the image in the file, for errors.
+        labels: The shapes.
+        regions: Regions of the run in this image.
+        accept_unchanged: Regions that are as they were exported get the suggested class.
+    """
+
+    index: int
+    size: tuple[int, int]
+    name: str
+    labels: ShapeLabels
+    regions: tuple[ListedRegion, ...]
+    accept_unchanged: bool
+
+    def changes(self, plane: Plane, spec: SourceSpec, counts: Counter[str]) -> Pixels:
+        """Return the pixels whose class changes. Raises DataError for a shape that does not fit the image."""
+        new = plane.copy()
+        masks = {region.rank: region.mask(self.size) for region in self.regions}
+        for position, shape in enumerate(self.labels.shapes):
+            try:
+                mask = shape_mask(shape, *self.size)
+            except (ValueError, TypeError, IndexError) as e:
+                raise DataError(
+                    f"Shape {position} of {self.name} does not fit its image of {self.size[0]} x {self.size[1]} ({e})",
+                    "Correct the annotation",
+                ) from e
+            unchanged = any(
+                region.suggested == shape.number and np.array_equal(masks[region.rank], mask) for region in self.regions
+            )
+            counts[UNCHANGED if unchanged else EDITED] += 1
+            if self.accept_unchanged or not unchanged:
+                new[mask] = shape.number
+        return _differences(plane, new)
+
+
+@dataclass(frozen=True)
+class PlaneEdit:
+    """Edit by a plane of labels: each pixel gets the class of the plane.
+
+    Attributes:
+        index: Index of the image in its source.
+        size: Rows and columns of the image.
+        file: The file.
+        options: Storage options.
+    """
+
+    index: int
+    size: tuple[int, int]
+    file: PlaneFile
+    options: Mapping[str, Any] = field(repr=False)
+
+    def changes(self, plane: Plane, spec: SourceSpec, counts: Counter[str]) -> Pixels:
+        """Return the pixels whose class changes. Raises DataError for a damaged file or an unknown value or color."""
+        values = _read_png(self.file, self.size, self.options)
+        classes = self._classes_of_colors(values) if self.file.colors else self._classes_of_values(values, spec)
+        no_label = np.iinfo(plane.dtype).max
+        # labels that were not valid have no class either, and stay as they are
+        keep = (classes == NO_LABEL) & (plane >= spec.classes)
+        return _differences(plane, np.where(keep, plane, np.where(classes == NO_LABEL, no_label, classes)))
+
+    def _classes_of_values(self, values: NDArray[Any], spec: SourceSpec) -> NDArray[np.int64]:
+        if values.ndim == 3:
+            raise DataError(f"{self._place} is a color image", "Write a PNG with one channel of label values")
+        if spec.labels.dtype == "bool":
+            values = values != 0
+        plane, invalid = class_plane(values, spec.classes, spec.ignore, spec.remap, spec.label_offset)
+        if invalid is not None and invalid.any():
+            y, x = np.unravel_index(int(invalid.argmax()), invalid.shape)
+            raise DataError(
+                f"{self._place} holds the value {values[y, x]} at row {y}, column {x}, which is not a label value of "
+                f"{spec.url}",
+                f"Use the label values of the source (classes: {', '.join(spec.class_names[:8])}"
+                f"{', ...' if spec.classes > 8 else ''}; ignored: {', '.join(map(str, spec.ignore)) or 'none'})",
+            )
+        return np.where(plane < spec.classes, plane.astype(np.int64), NO_LABEL)
+
+    def _classes_of_colors(self, colors: NDArray[Any]) -> NDArray[np.int64]:
+        if colors.ndim == 2:
+            colors = np.repeat(colors[..., None], 3, axis=2)
+        codes = colors.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+        known = np.array(sorted(self.file.colors), np.int64)
+        positions = np.searchsorted(known, codes).clip(max=len(known) - 1)
+        if (unknown := known[positions] != codes).any():
+            y, x = np.unravel_index(int(unknown.argmax()), unknown.shape)
+            color = ", ".join(map(str, colors[y, x]))
+            raise DataError(
+                f"{self._place} holds the color ({color}) at row {y}, column {x}, which is not in its label map",
+                "Download the annotations again",
+            )
+        numbers: NDArray[np.int64] = np.array([self.file.colors[int(code)] for code in known], np.int64)[positions]
+        return numbers
+
+    @property
+    def _place(self) -> str:
+        return self.file.url if self.file.member is None else f"{self.file.member} in {self.file.url}"
+
+
+def _differences(plane: Plane, new: NDArray[np.integer[Any]]) -> Pixels:
+    rows, columns = np.nonzero(new != plane)
+    return Pixels(rows, columns, new[rows, columns].astype(np.int64))
+
+
+def _read_png(file: PlaneFile, size: tuple[int, int], options: Mapping[str, Any]) -> NDArray[Any]:
+    """Read values (H, W), palette indices (H, W) without colors, or colors (H, W, 3)."""
+    place = file.url if file.member is None else f"{file.member} in {file.url}"
+    limit = size[0] * size[1] * MAX_PNG_BYTES_PER_PIXEL + MAX_PNG_HEADER
+    try:
+        with open_file(file.url, options) as stored:
+            if file.member is None:
+                data = stored.read(limit + 1)
+            else:
+                with zipfile.ZipFile(stored) as archive, archive.open(file.member) as member:
+                    data = member.read(limit + 1)
+        if len(data) > limit:
+            raise ValueError(f"more than {limit:,} bytes")
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.size != size[::-1]:
+                raise ValueError(f"it has {image.size[1]} x {image.size[0]} pixels, its image {size[0]} x {size[1]}")
+            if file.colors and image.mode not in ("L", "I;16", "I"):
+                return np.asarray(image.convert("RGB"))
+            return np.asarray(image)[..., :3] if image.mode in ("RGB", "RGBA") else np.asarray(image)
+    except (OSError, ValueError, SyntaxError, KeyError, zipfile.BadZipFile) as e:
+        raise DataError(f"{place} cannot be read as a mask ({e})", "Export the annotations again") from e
+
+
+def make_edit(
+    key_index: int,
+    size: tuple[int, int],
+    name: str,
+    labels: ShapeLabels | PlaneFile,
+    regions: Sequence[ListedRegion],
+    options: Mapping[str, Any],
+    *,
+    accept_unchanged: bool,
+) -> ShapesEdit | PlaneEdit:
+    """Make the edit of an image."""
+    if isinstance(labels, PlaneFile):
+        return PlaneEdit(key_index, size, labels, options)
+    return ShapesEdit(key_index, size, name, labels, tuple(regions), accept_unchanged)
