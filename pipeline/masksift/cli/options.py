@@ -28,7 +28,7 @@ _GROUP_TITLES = {
 
 _METAVARS = {
     **dict.fromkeys(("sources", "source", "run", "out", "base", "thresholds_from", "labels_from", "images_at"), "URL"),
-    **dict.fromkeys(("storage.endpoint_url", "iceberg.warehouse"), "URL"),
+    **dict.fromkeys(("storage.endpoint_url", "iceberg.warehouse", "exported"), "URL"),
     **dict.fromkeys(("labels", "predictions", "images"), "PATH"),
     **dict.fromkeys(("ids", "colors", "verdicts", "executor.manifest", "executor.performance_report"), "FILE"),
     **dict.fromkeys(("rank_by", "by"), "METHOD"),

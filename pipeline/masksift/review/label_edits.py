@@ -132,7 +132,13 @@ class EditResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self) | {"pairs": [[*pair, *counts] for pair, counts in self.pairs.items()]}
+        return {
+            "task_result": asdict(self.task_result),
+            "source": self.source,
+            "images": self.images,
+            "pairs": [[*pair, *counts] for pair, counts in self.pairs.items()],
+            "counts": dict(self.counts),
+        }
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> EditResult:

@@ -66,7 +66,7 @@ def is_archive(url: str) -> bool:
 
 
 def list_masks(url: str, options: Mapping[str, Any], endings: tuple[str, ...] = (".png",)) -> MaskFiles:
-    """List the files of a directory or a .zip archive by ending. Raises DataError if there is none."""
+    """List the files of a directory or a .zip archive by ending. Raises DataError without a match."""
     if is_archive(url):
         names = _list_members(url, options)
     else:

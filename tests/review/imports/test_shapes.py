@@ -1,0 +1,263 @@
+"""`masksift import` of formats with shapes: only edited shapes change labels, and they change exactly their pixels."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from masksift.review.export.run_length import row_run_lengths
+from masksift.review.file_names import xml_safe
+from review.export.helpers import CLASSES, DATED, ExportedRun, coco_run_lengths, export
+from review.imports.helpers import changed_pixels, import_file, paint
+from support.cli import error_message, run_cli
+from support.datasets import Array
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+
+
+class EditedFile:
+    """File of one format, which a test edits as a tool would.
+
+    Attributes:
+        form: Format of the import.
+        file: File or directory to import.
+    """
+
+    form: str
+    file: Path
+
+    @abstractmethod
+    def relabel(self, rank: int, name: str) -> None:
+        """Give the shape of a region another label."""
+
+    @abstractmethod
+    def reshape(self, rank: int, mask: Array) -> None:
+        """Draw the shape of a region again."""
+
+    @abstractmethod
+    def delete(self, *ranks: int) -> None:
+        """Delete the shapes of regions."""
+
+    @abstractmethod
+    def add(self, like: int, mask: Array, name: str) -> None:
+        """Add a shape to the image of a region."""
+
+    @abstractmethod
+    def save(self) -> None:
+        """Write the file."""
+
+
+class CvatFile(EditedFile):
+    form = "cvat"
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / "annotations.xml"
+        self.root = ET.parse(self.file).getroot()
+
+    def find(self, rank: int) -> tuple[ET.Element, ET.Element]:
+        for image in self.root.iter("image"):
+            for mask in image.iter("mask"):
+                if mask.findtext("attribute[@name='rank']") == str(rank):
+                    return image, mask
+        raise LookupError(rank)
+
+    def relabel(self, rank: int, name: str) -> None:
+        self.find(rank)[1].set("label", name)
+
+    def reshape(self, rank: int, mask: Array) -> None:
+        self.find(rank)[1].attrib.update(self.facts(mask))
+
+    @staticmethod
+    def facts(mask: Array) -> dict[str, str]:
+        rle = ", ".join(map(str, row_run_lengths(mask)))
+        return {"rle": rle, "left": "0", "top": "0", "width": str(mask.shape[1]), "height": str(mask.shape[0])}
+
+    def delete(self, *ranks: int) -> None:
+        for rank in ranks:
+            image, mask = self.find(rank)
+            image.remove(mask)
+
+    def add(self, like: int, mask: Array, name: str) -> None:
+        facts = {"label": name, "source": "manual", "z_order": "1", **self.facts(mask)}
+        ET.SubElement(self.find(like)[0], "mask", facts)
+
+    def save(self) -> None:
+        ET.ElementTree(self.root).write(self.file, encoding="utf-8")
+
+
+class JsonFile(EditedFile):
+    """File of JSON, with a list of shapes per image."""
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / self.path
+        self.tree = json.loads(self.file.read_text())
+
+    path: str
+
+    @abstractmethod
+    def lists(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the lists of shapes."""
+
+    @abstractmethod
+    def rank(self, shape: dict[str, Any]) -> int:
+        """Rank of the region that was exported as a shape."""
+
+    @abstractmethod
+    def set_mask(self, shape: dict[str, Any], mask: Array) -> None:
+        """Change the mask of a shape."""
+
+    @abstractmethod
+    def set_label(self, shape: dict[str, Any], name: str) -> None:
+        """Change the label of a shape."""
+
+    def forget(self, shape: dict[str, Any]) -> None:
+        """Remove what tells that the shape was exported."""
+
+    def find(self, rank: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        return next((shapes, shape) for shapes in self.lists() for shape in shapes if self.rank(shape) == rank)
+
+    def relabel(self, rank: int, name: str) -> None:
+        self.set_label(self.find(rank)[1], name)
+
+    def reshape(self, rank: int, mask: Array) -> None:
+        self.set_mask(self.find(rank)[1], mask)
+
+    def delete(self, *ranks: int) -> None:
+        for rank in ranks:
+            shapes, shape = self.find(rank)
+            shapes.remove(shape)
+
+    def add(self, like: int, mask: Array, name: str) -> None:
+        shapes, shape = self.find(like)
+        new = json.loads(json.dumps(shape))
+        self.set_mask(new, mask)
+        self.set_label(new, name)
+        self.forget(new)
+        shapes.append(new)
+
+    def save(self) -> None:
+        self.file.write_text(json.dumps(self.tree))
+
+
+class CocoFile(JsonFile):
+    form, path = "coco", "annotations/instances_default.json"
+
+    def lists(self) -> Iterator[list[dict[str, Any]]]:
+        yield self.tree["annotations"]
+
+    def rank(self, shape: dict[str, Any]) -> int:
+        return int(shape["attributes"].get("rank", 0))
+
+    def set_mask(self, shape: dict[str, Any], mask: Array) -> None:
+        shape["segmentation"] = {"size": list(mask.shape), "counts": coco_run_lengths(mask)}
+
+    def set_label(self, shape: dict[str, Any], name: str) -> None:
+        shape["category_id"] = next(entry["id"] for entry in self.tree["categories"] if entry["name"] == name)
+
+    def forget(self, shape: dict[str, Any]) -> None:
+        shape["attributes"] = {}
+        shape["id"] = 1000
+
+
+@pytest.fixture(params=[CvatFile, CocoFile])
+def edited(request: pytest.FixtureRequest, run: ExportedRun, tmp_path: Path) -> EditedFile:
+    """Fresh export in each format."""
+    form = request.param.form
+    assert export(form, run.out, tmp_path / "export") == 0
+    file: EditedFile = request.param(tmp_path / "export")
+    return file
+
+
+def import_edited(edited: EditedFile, run: ExportedRun, tmp_path: Path, *args: object) -> dict[str, Any]:
+    edited.save()
+    return import_file(edited.form, edited.file, run, tmp_path / "fixed", *args)
+
+
+def label(edited: EditedFile, k: int) -> str:
+    """Label of a class in the format."""
+    return xml_safe(CLASSES)[k] if isinstance(edited, CvatFile) else CLASSES[k]
+
+
+def square() -> Array:
+    mask = np.zeros((8, 10), bool)
+    mask[1:4, 5:9] = True
+    return mask
+
+
+def test_unedited_export_changes_nothing(edited: EditedFile, run: ExportedRun, tmp_path: Path) -> None:
+    record = import_edited(edited, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == {}
+    assert record["import"]["unchanged_regions"] == len(run.regions)
+    assert record["import"]["edited_shapes"] == 0
+
+
+def test_accepted_unchanged_regions_get_the_suggested_class(
+    edited: EditedFile, run: ExportedRun, tmp_path: Path
+) -> None:
+    import_edited(edited, run, tmp_path, "--accept_unchanged", "true")
+    edits = [
+        ((region.row["source"], region.row["index"]), region.mask, region.row["suggested"])
+        for region in run.regions.values()
+    ]
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, *edits)
+
+
+def test_relabeled_region_gets_the_new_class(edited: EditedFile, run: ExportedRun, tmp_path: Path) -> None:
+    edited.relabel(1, label(edited, 3))
+    record = import_edited(edited, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, (("s", 2), run.regions[1].mask, 3))
+    assert record["import"]["edited_shapes"] == 1
+
+
+def test_redrawn_region_gets_its_class_where_it_is_now(edited: EditedFile, run: ExportedRun, tmp_path: Path) -> None:
+    edited.reshape(8, square())
+    import_edited(edited, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, ((DATED, 0), square(), 0))
+
+
+def test_added_shape_gets_its_class(edited: EditedFile, run: ExportedRun, tmp_path: Path) -> None:
+    edited.add(6, square(), label(edited, 1))
+    import_edited(edited, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, (("s", 3), square(), 1))
+
+
+def test_deleted_region_keeps_its_label(edited: EditedFile, run: ExportedRun, tmp_path: Path) -> None:
+    edited.delete(1)
+    import_edited(edited, run, tmp_path, "--accept_unchanged", "true")
+    edits = [
+        ((region.row["source"], region.row["index"]), region.mask, region.row["suggested"])
+        for rank, region in run.regions.items()
+        if rank != 1
+    ]
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, *edits)
+
+
+def test_unknown_label_is_refused(
+    edited: EditedFile, run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if isinstance(edited, CocoFile):
+        edited.tree["categories"][0]["name"] = "tree"
+        edited.relabel(1, "tree")
+    else:
+        edited.relabel(1, "tree")
+    edited.save()
+    assert run_cli("import", edited.form, edited.file, "--run", run.out, "--out", tmp_path / "fixed") == 2
+    message = error_message(capsys)
+    assert "has a shape of 'tree', which is not one of the classes" in message
+    assert not (tmp_path / "fixed").exists()
+
+
+def test_rerun_with_imported_labels_runs(edited: EditedFile, run: ExportedRun, tmp_path: Path) -> None:
+    """The printed command reads the labels, and those of sources without an image in the file from these."""
+    edited.relabel(1, label(edited, 3))
+    import_edited(edited, run, tmp_path)
+    args = ("--source", run.out.parent / "s.zarr", "--source", run.out.parent / f"{DATED}.zarr")
+    more = ("--labels_from", tmp_path / "fixed", "--base", run.out, "--max_quarantined", "100%")
+    assert run_cli("run", *args, *more, "--out", tmp_path / "again") == 0
