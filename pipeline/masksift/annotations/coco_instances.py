@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
+from masksift.annotations.shapes import (
+    ClassNumbers,
+    Shape,
+    ShapeFiles,
+    ShapeLabels,
+    exported_key,
+    parse_counts,
+    parse_rank,
+)
 from masksift.core.errors import DataError
 
 
@@ -50,7 +58,8 @@ def parse_instances(tree: Any, url: str, classes: Sequence[str] | None, backgrou
         )
         ids = tuple(str(image["id"]) for image in images)
         files = tuple(str(image["file_name"]) for image in images)
-        return ShapeFiles(numbers.names, files, labels, (url,) * len(images), ids, numbers.background)
+        keys = tuple(exported_key(image.get("attributes")) for image in images)
+        return ShapeFiles(numbers.names, files, labels, (url,) * len(images), ids, numbers.background, keys)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise DataError(
             f"{url} is not a COCO annotation of instances or stuff ({type(e).__name__}: {e})",
@@ -59,8 +68,8 @@ def parse_instances(tree: Any, url: str, classes: Sequence[str] | None, backgrou
 
 
 def _shape(annotation: Any, number: int) -> Shape:
-    stored = annotation["segmentation"]
+    stored, attributes = annotation["segmentation"], annotation.get("attributes")
+    rank = parse_rank(attributes.get("rank")) if isinstance(attributes, dict) else None
     if isinstance(stored, dict):
-        counts = stored["counts"]
-        return Shape(number, rle=counts if isinstance(counts, str) else tuple(map(int, counts)))
-    return Shape(number, tuple(tuple(map(float, polygon)) for polygon in stored))
+        return Shape(number, rle=parse_counts(stored["counts"]), rank=rank)
+    return Shape(number, tuple(tuple(map(float, polygon)) for polygon in stored), rank=rank)

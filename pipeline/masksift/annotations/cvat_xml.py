@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
+from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels, parse_rank
 from masksift.core.errors import DataError
 from masksift.storage.files import open_file
 
@@ -57,13 +57,19 @@ def _shapes(image: ET.Element, numbers: ClassNumbers) -> tuple[Shape, ...]:
 
 
 def _shape(element: ET.Element, number: int) -> Shape:
-    facts = element.attrib
+    facts, rank = element.attrib, _rank(element)
     if element.tag == "mask":
         left, top, width, height = (int(facts[name]) for name in ("left", "top", "width", "height"))
         counts = tuple(int(text) for text in facts["rle"].split(","))
-        return Shape(number, rows=counts, box=(left, top, width, height))
+        return Shape(number, rows=counts, box=(left, top, width, height), rank=rank)
     if element.tag == "box":
         x0, y0, x1, y1 = (float(facts[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
-        return Shape(number, ((x0, y0, x1, y0, x1, y1, x0, y1),))
+        return Shape(number, ((x0, y0, x1, y0, x1, y1, x0, y1),), rank=rank)
     points = [tuple(map(float, point.split(","))) for point in facts["points"].split(";")]
-    return Shape(number, (tuple(value for point in points for value in point),))
+    return Shape(number, (tuple(value for point in points for value in point),), rank=rank)
+
+
+def _rank(element: ET.Element) -> int | None:
+    """Return the attribute `rank`, which `masksift export cvat` writes."""
+    texts = (attribute.text for attribute in element.iter("attribute") if attribute.get("name") == "rank")
+    return parse_rank(next(texts, None))

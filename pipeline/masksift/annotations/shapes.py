@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class ShapeFiles:
         background: Class of pixels without a shape; None ignores them.
         labels: Labels of each image.
         urls: File of the labels of each image.
+        keys: Source and index of each image in the run that was exported, None without; () for none at all.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +64,7 @@ class ShapeFiles:
     urls: tuple[str, ...]
     ids: tuple[str, ...] = ()
     background: int | None = None
+    keys: tuple[tuple[str, int] | None, ...] = ()
 
 
 class ClassNumbers:
@@ -101,6 +103,25 @@ class ClassNumbers:
 
 def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
+
+
+def parse_rank(value: Any) -> int | None:
+    """Return the rank of an exported region, None for other values: tools keep attributes as numbers or as text."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def exported_key(attributes: Any) -> tuple[str, int] | None:
+    """Return source and index of an exported image, None if its attributes lack them."""
+    if not isinstance(attributes, Mapping) or not {"source", "index"} <= attributes.keys():
+        return None
+    index = parse_rank(attributes["index"])
+    return None if index is None else (str(attributes["source"]), index)
+
+
+def parse_counts(counts: Any) -> str | tuple[int, ...]:
+    """Return COCO's run lengths, compressed or as numbers, in the form of ``Shape.rle``."""
+    return counts if isinstance(counts, str) else tuple(map(int, counts))
 
 
 def draw_shapes(labels: ShapeLabels, background: int | None, dtype: str, file: str) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masksift.review.export.run_length import row_run_lengths
+from masksift.review.export.fiftyone import _binary
+from masksift.review.export.run_length import label_studio_rle, row_run_lengths
 from masksift.review.file_names import xml_safe
 from review.export.helpers import CLASSES, DATED, ExportedRun, coco_run_lengths, export
 from review.imports.helpers import changed_pixels, import_file, paint
@@ -166,7 +168,82 @@ class CocoFile(JsonFile):
         shape["id"] = 1000
 
 
-@pytest.fixture(params=[CvatFile, CocoFile])
+class DatumaroFile(JsonFile):
+    form, path = "datumaro", "annotations/default.json"
+
+    def lists(self) -> Iterator[list[dict[str, Any]]]:
+        yield from (item["annotations"] for item in self.tree["items"])
+
+    def rank(self, shape: dict[str, Any]) -> int:
+        return int(shape["attributes"].get("rank", 0))
+
+    def set_mask(self, shape: dict[str, Any], mask: Array) -> None:
+        shape["rle"] = {"size": list(mask.shape), "counts": coco_run_lengths(mask)}
+
+    def set_label(self, shape: dict[str, Any], name: str) -> None:
+        names = [entry["name"] for entry in self.tree["categories"]["label"]["labels"]]
+        shape["label_id"] = names.index(name)
+
+    def forget(self, shape: dict[str, Any]) -> None:
+        shape["attributes"] = {}
+
+
+class LabelStudioFile(JsonFile):
+    """Tasks whose predictions are submitted as annotations, unless a test changes that."""
+
+    form, path = "label-studio", "tasks.json"
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out)
+        for task in self.tree:
+            task["annotations"] = [{"result": task.pop("predictions")[0]["result"], "was_cancelled": False}]
+
+    def lists(self) -> Iterator[list[dict[str, Any]]]:
+        yield from (task["annotations"][0]["result"] for task in self.tree if task["annotations"])
+
+    def rank(self, shape: dict[str, Any]) -> int:
+        return int(shape["meta"].get("rank", 0))
+
+    def set_mask(self, shape: dict[str, Any], mask: Array) -> None:
+        shape["value"]["rle"] = label_studio_rle(mask, (0, 0), mask.shape)
+
+    def set_label(self, shape: dict[str, Any], name: str) -> None:
+        shape["value"]["brushlabels"] = [name]
+
+    def forget(self, shape: dict[str, Any]) -> None:
+        shape["meta"] = {}
+
+    def submit(self, *ranks: int) -> None:
+        """Leave all tasks as they were imported but those with these regions."""
+        for task in self.tree:
+            if {self.rank(shape) for shape in task["annotations"][0]["result"]}.isdisjoint(ranks):
+                task["annotations"] = []
+
+
+class FiftyOneFile(JsonFile):
+    form, path = "fiftyone", "samples.json"
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out)
+        self.directory, self.samples = out, self.file
+
+    def lists(self) -> Iterator[list[dict[str, Any]]]:
+        yield from (sample["regions"]["detections"] for sample in self.tree["samples"])
+
+    def rank(self, shape: dict[str, Any]) -> int:
+        return int(shape.get("rank") or 0)
+
+    def set_mask(self, shape: dict[str, Any], mask: Array) -> None:
+        shape["bounding_box"], shape["mask"] = [0.0, 0.0, 1.0, 1.0], _binary(mask)
+
+    def set_label(self, shape: dict[str, Any], name: str) -> None:
+        shape["label"] = name
+
+    def forget(self, shape: dict[str, Any]) -> None:
+        del shape["rank"]
+
+
+@pytest.fixture(params=[CvatFile, CocoFile, DatumaroFile, FiftyOneFile])
 def edited(request: pytest.FixtureRequest, run: ExportedRun, tmp_path: Path) -> EditedFile:
     """Fresh export in each format."""
     form = request.param.form
@@ -245,6 +322,8 @@ def test_unknown_label_is_refused(
     if isinstance(edited, CocoFile):
         edited.tree["categories"][0]["name"] = "tree"
         edited.relabel(1, "tree")
+    elif isinstance(edited, DatumaroFile):
+        edited.tree["categories"]["label"]["labels"][0]["name"] = "tree"
     else:
         edited.relabel(1, "tree")
     edited.save()
@@ -261,3 +340,74 @@ def test_rerun_with_imported_labels_runs(edited: EditedFile, run: ExportedRun, t
     args = ("--source", run.out.parent / "s.zarr", "--source", run.out.parent / f"{DATED}.zarr")
     more = ("--labels_from", tmp_path / "fixed", "--base", run.out, "--max_quarantined", "100%")
     assert run_cli("run", *args, *more, "--out", tmp_path / "again") == 0
+
+
+@pytest.fixture
+def tasks(run: ExportedRun, tmp_path: Path) -> LabelStudioFile:
+    assert export("label-studio", run.out, tmp_path / "export") == 0
+    return LabelStudioFile(tmp_path / "export")
+
+
+def test_regions_of_submitted_tasks_get_their_labels(tasks: LabelStudioFile, run: ExportedRun, tmp_path: Path) -> None:
+    tasks.submit(1, 6)
+    tasks.relabel(6, xml_safe(CLASSES)[0])
+    import_edited(tasks, run, tmp_path)
+    edits = [(("s", 2), run.regions[rank].mask, run.regions[rank].row["suggested"]) for rank in (1, 4)]
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, *edits, (("s", 3), run.regions[6].mask, 0))
+
+
+def test_regions_deleted_in_a_submitted_task_keep_their_labels(
+    tasks: LabelStudioFile, run: ExportedRun, tmp_path: Path
+) -> None:
+    tasks.submit(1, 6)
+    tasks.delete(1, 4, 6)
+    record = import_edited(tasks, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == {}
+    assert record["import"]["images"] == 2
+
+
+def test_shapes_drawn_in_label_studio_change_their_pixels(
+    tasks: LabelStudioFile, run: ExportedRun, tmp_path: Path
+) -> None:
+    tasks.submit(6)
+    tasks.reshape(6, square())
+    shapes, shape = tasks.find(6)
+    names = xml_safe(CLASSES)
+    box = {"x": 0, "y": 75, "width": 20, "height": 25, "rotation": 0, "rectanglelabels": [names[3]]}
+    points = [[50, 50], [80, 50], [80, 75], [50, 75]]
+    for kind, value in (("rectanglelabels", box), ("polygonlabels", {"points": points, "polygonlabels": [names[0]]})):
+        shapes.append({**shape, "type": kind, "meta": {}, "value": value})
+    import_edited(tasks, run, tmp_path)
+    corner, polygon = np.zeros((8, 10), bool), np.zeros((8, 10), bool)
+    corner[6:, :2] = polygon[4:6, 5:8] = True
+    edits = [(("s", 3), mask, value) for mask, value in ((square(), 2), (corner, 3), (polygon, 0))]
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, *edits)
+
+
+def test_cancelled_and_older_annotations_do_not_count(tasks: LabelStudioFile, run: ExportedRun, tmp_path: Path) -> None:
+    tasks.submit(6)
+    task = next(task for task in tasks.tree if task["annotations"])
+    result = task["annotations"][0]["result"]
+    task["annotations"] = [
+        {"result": result, "was_cancelled": False, "updated_at": "2026-11-30T08:00:00Z"},
+        {"result": [], "was_cancelled": False, "updated_at": "2026-11-30T09:00:00Z"},
+        {"result": result, "was_cancelled": True, "updated_at": "2026-11-30T10:00:00Z"},
+    ]
+    import_edited(tasks, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == {}
+
+
+@pytest.mark.parametrize(("position", "match"), [(-4, "ends too early"), (3, "has [0-9,]+ values")])
+def test_damaged_brush_mask_is_refused(
+    position: int,
+    match: str,
+    tasks: LabelStudioFile,
+    run: ExportedRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    value = tasks.find(6)[1]["value"]
+    value["rle"] = value["rle"][:position] if position < 0 else [*value["rle"][:position], 9, *value["rle"][4:]]
+    tasks.save()
+    assert run_cli("import", tasks.form, tasks.file, "--run", run.out, "--out", tmp_path / "fixed") == 2
+    assert re.search(match, error_message(capsys))

@@ -20,7 +20,7 @@ from masksift.review.imports import FORMATS
 from masksift.review.imports.config import ImportConfig
 from masksift.review.imports.edits import EDITED, UNCHANGED, ListedRegion, make_edit
 from masksift.review.imports.matching import find_images
-from masksift.review.imports.reviewed import ReviewedImage
+from masksift.review.imports.reviewed import PlaneFile, ReviewedImage
 from masksift.review.imports.summary import format_text
 from masksift.review.label_edits import EditResult, LabelEdit, labels_left, summarize_source, write_edited_labels
 from masksift.runtime.progress import ProgressReporter
@@ -67,10 +67,10 @@ def _make_edits(
     edits: dict[int, list[LabelEdit]] = {}
     for image, key in zip(images, keys, strict=True):
         size = sizes[key]
-        if isinstance(image.labels, ShapeLabels) and (image.labels.height, image.labels.width) != size:
+        if not _has_size(image, size):
             raise DataError(
-                f"{image.name} has {image.labels.height} x {image.labels.width} pixels in {config.file}, but image "
-                f"{key[1]} of {key[0]} has {size[0]} x {size[1]}",
+                f"{image.name} in {config.file} does not have the {size[0]} x {size[1]} pixels of image {key[1]} of "
+                f"{key[0]}",
                 "Annotate the exported images at their full size",
             )
         accept = config.accept_unchanged or image.submitted
@@ -85,6 +85,12 @@ def _make_edits(
         )
         edits.setdefault(run.source_index[key[0]], []).append(edit)
     return {number: sorted(edits[number], key=lambda edit: edit.index) for number in sorted(edits)}
+
+
+def _has_size(image: ReviewedImage, size: tuple[int, int]) -> bool:
+    """Return whether an image has a size, or no shape that could contradict it."""
+    labels = image.labels
+    return isinstance(labels, PlaneFile) or not labels.shapes or (labels.height, labels.width) == size
 
 
 def _has_shapes(image: ReviewedImage) -> bool:
@@ -126,7 +132,7 @@ def _make_record(
         "import": {
             "format": form,
             "images": len(images),
-            "submitted_images": sum(image.submitted for image in images),
+            "submitted": all(image.submitted for image in images),
             EDITED: counts[EDITED],
             UNCHANGED: counts[UNCHANGED],
         },

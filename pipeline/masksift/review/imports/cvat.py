@@ -11,7 +11,7 @@ from masksift.engine.completed_run import CompletedRun
 from masksift.review.file_names import label_map_names, make_unique, xml_safe
 from masksift.review.imports.edits import NO_LABEL
 from masksift.review.imports.masks import MaskFiles, is_archive, list_masks
-from masksift.review.imports.reviewed import ReviewedImage
+from masksift.review.imports.reviewed import ReviewedImage, reviewed_images
 
 LABEL_MAP = "labelmap.txt"
 
@@ -28,8 +28,7 @@ def read(url: str, run: CompletedRun, options: Mapping[str, Any]) -> list[Review
             raise DataError(
                 f"{url} has no {LABEL_MAP}", "Pass the .xml or .zip file that CVAT wrote, or the unpacked directory"
             )
-    shapes = read_cvat(url, options, xml_safe(classes), None)
-    return [ReviewedImage(name, labels) for name, labels in zip(shapes.names, shapes.labels, strict=True)]
+    return reviewed_images(read_cvat(url, options, xml_safe(classes), None))
 
 
 def _read_planes(

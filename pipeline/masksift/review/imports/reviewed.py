@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from masksift.annotations.shapes import ShapeLabels
+from masksift.annotations.shapes import ShapeFiles, ShapeLabels
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.decisions import ImageKey
 
@@ -43,6 +43,13 @@ class ReviewedImage:
     labels: ShapeLabels | PlaneFile
     key: ImageKey | None = None
     submitted: bool = False
+
+
+def reviewed_images(shapes: ShapeFiles, *, submitted: bool = False) -> list[ReviewedImage]:
+    """Return the images of a file of shapes."""
+    keys = shapes.keys or (None,) * len(shapes.names)
+    facts = zip(shapes.names, shapes.labels, keys, strict=True)
+    return [ReviewedImage(name, labels, key, submitted) for name, labels, key in facts]
 
 
 class FileReader(Protocol):

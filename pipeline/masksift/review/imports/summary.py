@@ -24,11 +24,8 @@ def format_text(record: Mapping[str, Any], configuration: Mapping[str, Any], con
         lines.append(f"{pluralize(edited, 'new or edited shape')}: their pixels have the class of the shape")
     if unchanged := facts[UNCHANGED]:
         text = f"{pluralize(unchanged, 'region')} as they were exported"
-        if config.accept_unchanged or facts["submitted_images"] == facts["images"]:
+        if config.accept_unchanged or facts["submitted"]:
             lines.append(f"{text}: their pixels have the suggested class")
-        elif facts["submitted_images"]:
-            submitted = pluralize(facts["submitted_images"], "submitted image")
-            lines.append(f"{text}: those of {submitted} have the suggested class, the others are unchanged")
         else:
             lines.append(f"{text}: their labels are unchanged (--accept_unchanged takes the suggested class)")
     if left := len(record["left"]):
