@@ -44,6 +44,7 @@ __all__ = [
     "make_run_with_classes",
     "read_with_tool",
     "replace_regions",
+    "run_tool",
 ]
 
 CLASSES = ("<img src=x onerror=alert(1)>", 'ground & "地面"', "a:b", "background")
@@ -244,10 +245,15 @@ def export(form: str, run: Path, out: object, *args: object) -> int:
 
 def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
     """Read an export with the library of a tool; skips the test if it is not installed."""
+    output = run_tool(Path(__file__).parent / "readers" / f"read_{tool}.py", *args, stdin=stdin)
+    return json.loads(output.splitlines()[-1])
+
+
+def run_tool(script: Path, *args: object, stdin: str = "") -> str:
+    """Run a script with the libraries of the tools and return its output; skips the test without these."""
     python = READERS / "bin" / "python"
     if not python.exists():
         pytest.skip(f"readers are not installed in {READERS}: run `make readers`")
-    script = Path(__file__).parent / "readers" / f"read_{tool}.py"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     process = subprocess.run(
         [python, "-W", "ignore", script, *map(str, args)],
@@ -259,7 +265,7 @@ def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
         check=False,
     )
     assert process.returncode == 0, process.stderr[-2000:]
-    return json.loads(process.stdout.splitlines()[-1])
+    return process.stdout
 
 
 def decode_mask(encoded: Mapping[str, Any]) -> Array:

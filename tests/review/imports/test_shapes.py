@@ -342,6 +342,27 @@ def test_rerun_with_imported_labels_runs(edited: EditedFile, run: ExportedRun, t
     assert run_cli("run", *args, *more, "--out", tmp_path / "again") == 0
 
 
+def test_region_that_a_tool_turned_into_polygons_is_unchanged(run: ExportedRun, tmp_path: Path) -> None:
+    """Contours through the centers of edge pixels: a ring with its holes filled, and a line that has lost its area."""
+    assert export("coco", run.out, tmp_path / "export") == 0
+    file = CocoFile(tmp_path / "export")
+    file.find(1)[1]["segmentation"] = [[2, 1, 6, 1, 6, 5, 2, 5]]
+    file.find(11)[1]["segmentation"] = []
+    record = import_edited(file, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == {}
+    assert record["import"]["unchanged_regions"] == len(run.regions)
+
+
+def test_polygon_drawn_again_changes_its_pixels(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("coco", run.out, tmp_path / "export") == 0
+    file = CocoFile(tmp_path / "export")
+    file.find(1)[1]["segmentation"] = [[2, 1, 6, 1, 6, 8, 2, 8]]
+    import_edited(file, run, tmp_path)
+    mask = np.zeros((8, 10), bool)
+    mask[1:8, 2:6] = True
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, (("s", 2), mask, 0))
+
+
 @pytest.fixture
 def tasks(run: ExportedRun, tmp_path: Path) -> LabelStudioFile:
     assert export("label-studio", run.out, tmp_path / "export") == 0

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
-from masksift.annotations.shapes import ShapeLabels, shape_mask
+from masksift.annotations.shapes import Shape, ShapeLabels, shape_mask
 from masksift.core.errors import DataError
 from masksift.core.specs import SourceSpec
 from masksift.review.imports.reviewed import PlaneFile
@@ -28,6 +29,7 @@ MAX_PNG_BYTES_PER_PIXEL, MAX_PNG_HEADER = 16, 1 << 20
 """A member of an archive that claims more bytes is not a mask of its image."""
 
 _MaskArray = NDArray[np.bool_]
+_NEIGHBORS = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class ListedRegion:
 class ShapesEdit:
     """Edit by shapes: each pixel of a shape gets its class, later shapes over earlier ones.
 
-    A shape that equals a region of the run, with the suggested class, is as it was exported. It changes nothing, unless
-    unchanged regions are accepted.
+    A shape that equals a region of the run, with the suggested class, is as it was exported, also if a tool has turned
+    its mask into polygons. It changes nothing, unless unchanged regions are accepted.
 
     Attributes:
         index: Index of the image in its source.
@@ -73,13 +75,7 @@ class ShapesEdit:
         new = plane.copy()
         masks = {region.rank: region.mask(self.size) for region in self.regions}
         for position, shape in enumerate(self.labels.shapes):
-            try:
-                mask = shape_mask(shape, *self.size)
-            except (ValueError, TypeError, IndexError) as e:
-                raise DataError(
-                    f"Shape {position} of {self.name} does not fit its image of {self.size[0]} x {self.size[1]} ({e})",
-                    "Correct the annotation",
-                ) from e
+            mask = self._mask(position, shape, masks)
             unchanged = any(
                 region.suggested == shape.number and np.array_equal(masks[region.rank], mask) for region in self.regions
             )
@@ -87,6 +83,31 @@ class ShapesEdit:
             if self.accept_unchanged or not unchanged:
                 new[mask] = shape.number
         return _differences(plane, new)
+
+    def _mask(self, position: int, shape: Shape, masks: Mapping[int, _MaskArray]) -> _MaskArray:
+        """Return the pixels of a shape: those of its region, if a tool has only turned its mask into polygons."""
+        try:
+            mask = shape_mask(shape, *self.size)
+        except (ValueError, TypeError, IndexError) as e:
+            raise DataError(
+                f"Shape {position} of {self.name} does not fit its image of {self.size[0]} x {self.size[1]} ({e})",
+                "Correct the annotation",
+            ) from e
+        region = None if shape.rank is None else masks.get(shape.rank)
+        is_polygon = shape.rle is None and shape.rows is None
+        return region if region is not None and is_polygon and _differ_at_edges(region, mask) else mask
+
+
+def _differ_at_edges(region: _MaskArray, polygon: _MaskArray) -> bool:
+    """Return whether two masks differ only at edges of the region and in its holes.
+
+    Tools trace masks through the centers of their edge pixels and leave holes out, so that polygons lose lines of one
+    pixel and fill holes.
+    """
+    edges = ndimage.binary_dilation(region, _NEIGHBORS) & ndimage.binary_dilation(~region, _NEIGHBORS)
+    at_border = region & ~ndimage.binary_erosion(region, _NEIGHBORS)  # the border of the image is an edge, too
+    holes = ndimage.binary_fill_holes(region) & ~region
+    return not ((region != polygon) & ~edges & ~at_border & ~holes).any()
 
 
 @dataclass(frozen=True)
