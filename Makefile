@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-system test-all lint docs reference notebooks audit readers emulators workflows bench bench-quick lock clean
+.PHONY: setup demo test test-system test-all lint docs reference notebooks audit readers label-studio emulators workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,11 @@ audit: setup
 readers: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-readers
 	$(BIN)/uv pip install --quiet --python .venv-readers/bin/python --require-hashes --requirement deploy/requirements-readers.txt
+
+# Label Studio's server, through which a system test sends an export and back.
+label-studio: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-label-studio
+	$(BIN)/uv pip install --quiet --python .venv-label-studio/bin/python --require-hashes --requirement deploy/requirements-label-studio.txt
 
 # Emulators of Google Cloud Storage and, where npm is found, Azure Blob Storage, without which the tests of these are skipped.
 emulators: setup
@@ -101,6 +106,8 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group readers --output-file deploy/requirements-readers.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+		--group label-studio --output-file deploy/requirements-label-studio.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group airflow --output-file deploy/requirements-airflow.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 		--group dagster --output-file deploy/requirements-dagster.txt
@@ -110,4 +117,4 @@ lock:
 		--group docs --output-file deploy/requirements-docs.txt
 
 clean:
-	rm -rf .venv .venv-docs .venv-readers .venv-emulators .venv-airflow .venv-dagster demo-run bench-run site
+	rm -rf .venv .venv-docs .venv-readers .venv-label-studio .venv-emulators .venv-airflow .venv-dagster demo-run bench-run site

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-__all__ = ["CLOUD_VARIABLES", "Emulator", "run_azurite", "run_gcs_emulator"]
+__all__ = ["CLOUD_VARIABLES", "Emulator", "free_port", "run_azurite", "run_gcs_emulator"]
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "devstoreaccount1"
@@ -51,7 +51,7 @@ def run_azurite(directory: Path) -> Iterator[Emulator]:
     found = str(program) if program.exists() else shutil.which("azurite-blob")
     if found is None:
         pytest.skip("Azurite is not installed (`make emulators`)")
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/{ACCOUNT}"
     options = ("--skipApiVersionCheck", "--inMemoryPersistence", "--disableTelemetry", "--silent")
     with _run([found, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)], directory, port):
@@ -69,7 +69,7 @@ def run_gcs_emulator(directory: Path) -> Iterator[Emulator]:
     found = str(program) if program.exists() else shutil.which("gcp-storage-emulator")
     if found is None:
         pytest.skip("gcp-storage-emulator is not installed (`make emulators`)")
-    port = _free_port()
+    port = free_port()
     command = [found, "-d", str(directory), "start", "--host", "127.0.0.1", "--port", str(port)]
     with _run([*command, "--default-bucket", "lake"], directory, port):
         url = f"http://127.0.0.1:{port}"
@@ -86,7 +86,7 @@ def shared_access_signature(permissions: str = "rwdlac") -> str:
     return urlencode({**fields, "sig": base64.b64encode(digest).decode()})
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -38,7 +38,7 @@ def is_label_studio(tree: Any) -> bool:
 def parse_label_studio(tree: Any, url: str, classes: Sequence[str] | None, background: str | None) -> ShapeFiles:
     """Read the shapes of each annotated task in the order of its results, later ones over earlier ones.
 
-    Of several annotations of a task, the ground truth counts, otherwise the last change. Cancelled annotations,
+    Of several annotations of a task, the ground truth counts, otherwise the last change. Canceled annotations,
     predictions and tasks without an annotation are left out.
 
     Args:

@@ -405,7 +405,7 @@ def test_shapes_drawn_in_label_studio_change_their_pixels(
     assert changed_pixels(run, tmp_path / "fixed") == paint(run, *edits)
 
 
-def test_cancelled_and_older_annotations_do_not_count(tasks: LabelStudioFile, run: ExportedRun, tmp_path: Path) -> None:
+def test_canceled_and_older_annotations_do_not_count(tasks: LabelStudioFile, run: ExportedRun, tmp_path: Path) -> None:
     tasks.submit(6)
     task = next(task for task in tasks.tree if task["annotations"])
     result = task["annotations"][0]["result"]
