@@ -21,6 +21,7 @@ from masksift.engine.resumable_job import ResumableJob
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, discover_inputs
 from masksift.prepare.ingest.labels import InputPair, LabelReader, color_code, label_dtype, value_map
+from masksift.prepare.ingest.links import check_linkable, link_predictions
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
 from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
@@ -71,16 +72,22 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     )
     resumed = job.is_resumable
     survey = survey_inputs(inputs, config, options, progress)
+    if config.link:
+        check_linkable(config, survey)
     context = _make_context(config, inputs, survey)
     if resumed and (record.read() or {}).get("complete"):
         progress.message(f"{config.out} is complete already: nothing to do")
     else:
         _check_first_image(context, inputs.pairs[0], config)
+        if config.link:
+            context = context.without_predictions()
         memory, images = projected_memory(config, survey, context), len(inputs.pairs)
         pixels = images * survey.height * survey.width
-        itemsize = np.dtype(survey.dtype).itemsize if survey.dtype else 0
+        itemsize = np.dtype(survey.dtype).itemsize if context.predictions else 0
         seconds = estimate_seconds(images, pixels, pixels * survey.classes * itemsize)
         with job.open_executor(config.executor, images, memory, seconds, "an ingest of these images") as executor:
+            if config.link:
+                link_predictions(config, inputs, survey, progress)
             shards = _make_shards(context, inputs.pairs)
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
             unmatched = {side: list(names) for side, names in inputs.unmatched.items()}

@@ -74,6 +74,10 @@ class IngestConfig(ConfigSection):
         False, description="read labels and predictions also from files that are compressed with loss, such as JPEG"
     )
     pad: bool = Field(False, description="pad images of different sizes to the largest")
+    link: bool = Field(
+        False,
+        description="keep predictions in their .npy or .npz files, and let the source refer to them",
+    )
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
 
@@ -87,6 +91,8 @@ class IngestConfig(ConfigSection):
         check_remap_or_offset(self.remap, self.label_offset)
         if self.predictions is None:
             self._check_without_predictions()
+        if self.link:
+            self._check_link()
         if self.kind == "logits" and (self.dtype or "").startswith("uint"):
             raise UsageError(
                 f"kind is 'logits' and dtype is {self.dtype!r}, but logits must be floats",
@@ -108,6 +114,16 @@ class IngestConfig(ConfigSection):
                 "Pass label files, or predictions as one .npy file",
             )
 
+    def _check_link(self) -> None:
+        for key in ("dtype", "resize", "pad"):
+            if getattr(self, key):
+                raise UsageError(
+                    f"{key} is set, but linked predictions are read as they are stored",
+                    f"Drop --{key}, or drop --link to convert the predictions",
+                )
+        if self.predictions is None:
+            raise UsageError("link is set, but there are no predictions", "Drop --link, or pass --predictions")
+
     @property
     def uses_arrays(self) -> bool:
         """True if labels and predictions are one .npy array each."""
@@ -122,4 +138,5 @@ class IngestConfig(ConfigSection):
 
     def identity(self) -> dict[str, Any]:
         """Return the keys that decide what is written."""
-        return self.model_dump(mode="json", exclude={"out", "executor", "storage"})
+        excluded = {"out", "executor", "storage"} | ({"link"} if not self.link else set())
+        return self.model_dump(mode="json", exclude=excluded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.files import open_file
+from masksift.storage.zarr.links import LinkedMember
 
 EXTENSIONS = (".npy", ".npz")
+_LOCAL_HEADER_BYTES = 30
+"""Bytes of a member's header in a zip archive, before its name and its extra field."""
 _MEMBER_NAMES = {
     "predictions": ("predictions", "pred_probs", "probs", "probabilities", "softmax", "logits"),
     "labels": ("labels", "label", "masks", "mask"),
@@ -89,19 +93,55 @@ def read_image(array: NpyFile, index: int, options: Mapping[str, Any]) -> NDArra
     return values.view(array.dtype).reshape(shape)
 
 
+@dataclass(frozen=True)
+class StoredValues:
+    """Location of the values of an array file. ``offset``, ``size``: bytes of the file, of a whole archive member."""
+
+    header: NpyFile
+    offset: int
+    size: int
+    member: LinkedMember | None  # of an archive
+
+
+def locate_values(url: str, options: Mapping[str, Any], role: str = "predictions") -> StoredValues:
+    """Find the values of an array file; DataError if it is invalid, or compressed in a way other than deflate."""
+    header = read_header(url, options, role)
+    size = math.prod(header.shape) * header.dtype.itemsize
+    if not url.lower().endswith(".npz"):
+        return StoredValues(header, header.offset, size, None)
+    with _convert_errors(url), open_file(url, options) as file, zipfile.ZipFile(file) as archive:
+        info = archive.getinfo(_member(archive, url, role))
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("it is encrypted, or compressed with another method than deflate")
+        if info.file_size != header.offset + size:
+            raise ValueError(f"the array of shape {header.shape} has {info.file_size - header.offset:,} bytes")
+        file.seek(info.header_offset)
+        local = file.read(_LOCAL_HEADER_BYTES)
+        names = sum(struct.unpack("<HH", local[26:30]))
+        deflated = info.compress_type == zipfile.ZIP_DEFLATED
+        member = LinkedMember(info.file_size, header.offset, info.CRC, deflated)
+        return StoredValues(header, info.header_offset + _LOCAL_HEADER_BYTES + names, info.compress_size, member)
+
+
 @contextmanager
 def _open(url: str, options: Mapping[str, Any], role: str) -> Iterator[BinaryIO]:
     """Open an array, also inside an archive; errors of the format become a DataError with the URL."""
+    with _convert_errors(url), open_file(url, options) as file:
+        if not url.lower().endswith(".npz"):
+            yield file
+            return
+        with zipfile.ZipFile(file) as archive, archive.open(_member(archive, url, role)) as member:
+            yield member  # type: ignore[misc]
+
+
+@contextmanager
+def _convert_errors(url: str) -> Iterator[None]:
+    """Raise errors of the format as a DataError with the URL."""
     try:
-        with open_file(url, options) as file:
-            if not url.lower().endswith(".npz"):
-                yield file
-                return
-            with zipfile.ZipFile(file) as archive, archive.open(_member(archive, url, role)) as member:
-                yield member  # type: ignore[misc]
+        yield
     except MasksiftError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+    except (OSError, ValueError, EOFError, struct.error, zipfile.BadZipFile) as e:
         raise DataError(
             f"{url} cannot be read as an array ({str(e).rstrip('.')})",
             "Write it again with numpy.save, or remove it from the directory",

@@ -24,7 +24,9 @@ def format_summary(config: IngestConfig, inputs: Inputs, survey: Survey, dtype: 
     lines = [f"{len(inputs.pairs):,} images of {size}, {survey.classes} classes, {content}", *inputs.rules]
     if survey.values is MASK:
         lines.append("label value 255 is class 1")
-    if survey.format == "positive":
+    if config.link:
+        lines.append(f"predictions stay in {config.predictions}: the source refers to them")
+    elif survey.format == "positive":
         lines.append("predictions are of the positive class, written as background and foreground")
     if survey.format == "numbers":
         lines.append("predictions are class numbers, written as probabilities of 1")

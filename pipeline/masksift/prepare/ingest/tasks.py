@@ -31,6 +31,10 @@ class IngestContext:
     resize: str | None  # "labels" or "predictions": the side that is resized to the other
     options: StorageOptions
 
+    def without_predictions(self) -> IngestContext:
+        """Return the same ingest of labels and images only."""
+        return replace(self, predictions=None, writer_args={**self.writer_args, "predictions": False})
+
     def writer(self, number: int = 0, writers: int = 1) -> PredictionWriter:
         """Open writer ``number`` of ``writers`` that share the source."""
         return PredictionWriter(self.url, part=(number, writers), storage=self.options, **self.writer_args)

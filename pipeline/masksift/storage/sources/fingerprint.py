@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
+from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec
 from masksift.storage.clients import open_filesystem
-from masksift.storage.urls import local_path
-from masksift.storage.zarr.stores import list_objects
-from masksift.storage.zarr.zip_store import list_members, split_archive_url
+from masksift.storage.urls import join, local_path, split_url
+from masksift.storage.zarr.links import LINKS, file_version, unpack_links
+from masksift.storage.zarr.stores import list_objects, open_store
+from masksift.storage.zarr.zip_store import DamagedMemberError, list_members, split_archive_url
 
 _VERSION_FIELDS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "created")
 """Metadata fields that identify an object's content, best first. The first one present is used."""
@@ -35,10 +39,74 @@ def content_hash(arrays: Iterable[ArraySpec], options: Mapping[str, Any]) -> str
     """
     total = 0
     for number, array in enumerate(arrays):
-        for name, size, version in iter_objects(array.url, options):
+        for name, size, version in _iter_content(array.url, options):
             line = f"{number}\0{name}\0{size}\0{version}"
             total += int.from_bytes(hashlib.sha256(line.encode()).digest())
     return f"{total % (1 << 256):064x}"
+
+
+def _iter_content(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """Yield the objects of an array; in place of tables of linked files, the files."""
+    facts = FileFacts(options)
+    for name, size, version in iter_objects(url, options):
+        if name.startswith(f"{LINKS}/"):
+            yield from _iter_linked_files(url, name, options, facts)
+        else:
+            yield name, size, version
+
+
+def _iter_linked_files(
+    url: str, table: str, options: Mapping[str, Any], facts: FileFacts
+) -> Iterator[tuple[str, int, str]]:
+    """Yield the files of a table. A missing one, which quarantines its image, has the size -1.
+
+    Raises:
+        DataError: A file has changed since it was linked, so that the positions in the table may be wrong.
+    """
+    data = sync(open_store(url, options, read_only=True).get(table, default_buffer_prototype()))
+    assert data is not None
+    try:
+        links = unpack_links(data)
+    except DamagedMemberError as e:
+        raise DataError(f"{join(url, table)} cannot be read ({e})", "Link the files again into another --out") from e
+    for row, link in enumerate(links):
+        found = facts.find(link.url)
+        if found is not None and found != (link.file_size, link.version):
+            raise DataError(
+                f"{link.url} has changed since it was linked to {url}",
+                "The source no longer describes it",
+                "Link the files again into another --out",
+            )
+        size, version = found or (-1, "")
+        yield f"{table}/{row}", size, version
+
+
+class FileFacts:
+    """Size and version of files, of remote ones by listing their directories."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._last: tuple[str, tuple[int, str] | None] = ("", None)
+        self._directory, self._files = "", dict[str, tuple[int, str]]()
+
+    def find(self, url: str) -> tuple[int, str] | None:
+        """Return size in bytes and version of a file, None if it does not exist."""
+        if self._last[0] != url:  # an array of all images is one file
+            self._last = (url, self._find(url))
+        return self._last[1]
+
+    def _find(self, url: str) -> tuple[int, str] | None:
+        if (path := local_path(url)) is not None:
+            try:
+                stat = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return stat.st_size, file_version(stat)
+        directory, name = split_url(url)
+        if directory != self._directory:
+            self._files = {name: (size, version) for name, size, version in iter_objects(directory, self._options)}
+            self._directory = directory
+        return self._files.get(name)
 
 
 def iter_objects(url: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:

@@ -39,6 +39,7 @@ from masksift.storage.sources.validate import (
 )
 from masksift.storage.urls import is_absolute, join, local_path, split_url
 from masksift.storage.zarr.bounded_codecs import bound_array
+from masksift.storage.zarr.links import LinkSettings
 from masksift.storage.zarr.metadata import open_group, open_member
 from masksift.storage.zarr.stores import open_bare_array
 from masksift.storage.zarr.validation import codec_error_message
@@ -399,6 +400,7 @@ def _check_array(array: zarr.Array[Any], url: str) -> None:
     try:
         check_nesting(array.attrs.asdict())
         bound_array(array)
+        LinkSettings.of(array.attrs.asdict())
         if getattr(array.metadata, "storage_transformers", None):  # zarr raises this only for the URL of the array
             raise ValueError("storage transformers are not supported")
     except METADATA_ERRORS as e:

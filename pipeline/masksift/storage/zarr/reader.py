@@ -76,6 +76,7 @@ class ArrayReader:
         self._absent_is_missing = absent_is_missing
         self._store = InstrumentedStore(open_store(spec.url, options, read_only=True))
         self._array = zarr.open_array(self._store, mode="r", zarr_format=spec.zarr_format)  # type: ignore[arg-type]
+        self._store.follow_links(self._array, options)
         self._bounded = bound_array(self._array)
         self._validator = ChunkValidator(self._array, spec.url, self._store.read_range)
         self._store.validator = self._validator
@@ -159,7 +160,8 @@ class ArrayReader:
         # After a failed read zarr leaves other requests running, which may record absent keys of another window.
         absent = self._store.absent and [key for key in self._keys(window) if key in self._store.absent]
         if self._absent_is_missing and absent:
-            raise MissingChunkError(f"chunk {absent[0]} of {self._spec.url} does not exist")
+            file = self._store.describe_file(absent[0])
+            raise MissingChunkError(f"chunk {absent[0]} of {self._spec.url} does not exist{file}")
         return values
 
     def _keys(self, window: tuple[slice, ...]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 import obstore
 import zarr
 from numpy.typing import NDArray
+from obstore.exceptions import PreconditionError
 from obstore.store import AzureStore, S3Store
 from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
@@ -29,6 +31,14 @@ from masksift.storage.clients import BucketPath, obstore_store, open_filesystem
 from masksift.storage.credentials import cloud_of, reject_password
 from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import join, local_path, unsupported_url_error
+from masksift.storage.zarr.links import (
+    LinkedStore,
+    LinkSettings,
+    changed_file,
+    decode_values,
+    is_local_store,
+    read_link,
+)
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, natural_sort_key
 from masksift.storage.zarr.zip_store import DamagedMemberError, ZipStore, list_members, split_archive_url
 
@@ -71,6 +81,14 @@ class RetryingStore(WrapperStore[Store]):
         if value is not None and isinstance(byte_range, SuffixByteRequest) and len(value) > byte_range.suffix:
             return value[-byte_range.suffix :]  # HTTP lets a server ignore a range, and one of Google's emulators does
         return value
+
+    async def get_version(
+        self, key: str, prototype: BufferPrototype, byte_range: RangeByteRequest, etag: str
+    ) -> Buffer | None:
+        """Return a range of one version of an object, where the client can ask for it; else of any version."""
+        if not isinstance(store := self._store, _BucketStore):
+            return await self.get(key, prototype, byte_range)
+        return await self._call(key, lambda: store.get_version(key, prototype, byte_range, etag))
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object."""
@@ -182,6 +200,19 @@ class _BucketStore(ObjectStore[AzureStore | S3Store]):
             raise _ObjectTooLarge(response.meta["size"])
         return prototype.buffer.from_bytes(await response.bytes_async())  # type: ignore[arg-type]
 
+    async def get_version(
+        self, key: str, prototype: BufferPrototype, byte_range: RangeByteRequest, etag: str
+    ) -> Buffer | None:
+        """Return a range of an object; None for a missing one, DamagedMemberError if it has another ETag."""
+        options: Any = {"range": (byte_range.start, byte_range.end), "if_match": etag}
+        try:
+            response = await obstore.get_async(self.store, self._full(key), options=options)
+            return prototype.buffer.from_bytes(await response.bytes_async())  # type: ignore[arg-type]
+        except FileNotFoundError:
+            return None
+        except PreconditionError as e:
+            raise changed_file(key) from e
+
 
 class InstrumentedStore(WrapperStore[Store]):
     """Store that counts traffic, validates bytes, and records absent keys and errors of the store itself.
@@ -207,8 +238,7 @@ class InstrumentedStore(WrapperStore[Store]):
     @property
     def io_counters(self) -> Counter[str]:
         """Store traffic so far, by field name of `TaskResult`."""
-        store = self._store._store if isinstance(self._store, ZipStore) else self._store
-        retries = store.retries if isinstance(store, RetryingStore) else 0
+        retries = sum(store.retries for store in _inner_stores(self._store) if isinstance(store, RetryingStore))
         return Counter(
             bytes_read=self.bytes, bytes_written=self.written, requests=self.requests, puts=self.puts, repeated=retries
         )
@@ -216,8 +246,23 @@ class InstrumentedStore(WrapperStore[Store]):
     @property
     def local(self) -> bool:
         """True for a store on a local disk, where prefetching gains nothing."""
-        store = self._store._store if isinstance(self._store, ZipStore) else self._store
-        return isinstance(store, LocalStore)
+        return is_local_store(self._store)
+
+    def follow_links(self, array: zarr.Array[Any], options: Mapping[str, Any]) -> None:
+        """Read the chunks of the array of this store from the files that it is linked to, if it is."""
+        settings = LinkSettings.of(array.attrs.asdict())
+        if settings is not None:
+
+            def open_place(url: str) -> Store:
+                return open_store(url, options, read_only=True)
+
+            size = math.prod(array.chunks) * array.dtype.itemsize
+            self._store = LinkedStore(self._store, settings, size, open_place)
+
+    def describe_file(self, key: str) -> str:
+        """Name the file that a chunk is linked to, in brackets; "" for a stored chunk."""
+        link = self._store.cached_link(key) if isinstance(self._store, LinkedStore) else None
+        return "" if link is None else f" (file {link.url})"
 
     def reset_errors(self) -> None:
         """Forget absent keys and failures before a read."""
@@ -280,7 +325,9 @@ class InstrumentedStore(WrapperStore[Store]):
             Bytes in a buffer that the next step overwrites.
         """
         for key, byte_range in ranges:
-            if isinstance(self._store, LocalStore):
+            if isinstance(self._store, LinkedStore):
+                yield self._read_linked(self._store, key)
+            elif isinstance(self._store, LocalStore):
                 yield self._read_local(self._store.root / key, key, byte_range)
             else:
                 value = sync(self.get(key, default_buffer_prototype(), byte_range))
@@ -311,6 +358,26 @@ class InstrumentedStore(WrapperStore[Store]):
         self.validate(key, data, byte_range)
         return data
 
+    def _read_linked(self, store: LinkedStore, key: str) -> NDArray[np.uint8] | None:
+        self.requests += 1
+        try:
+            link = store.cached_link(key) or sync(store.find_link(key))
+            assert link is not None
+            if self._buffer.size < link.stored:
+                self._buffer = np.empty(link.stored + link.stored // 4, np.uint8)
+            data = read_link(link.url, link, self._buffer)
+            if data is None:
+                return None
+            self.bytes += data.size
+            return decode_values(link, data)
+        except DamagedMemberError as e:
+            if self.validator is None:
+                raise
+            raise self.validator.decode_error(key, str(e)) from e
+        except Exception as e:
+            self.failures.append(e)
+            raise
+
     def validate(self, key: str, data: NDArray[np.uint8], byte_range: ByteRequest | None) -> None:
         """Validate bytes read by `fetch`."""
         if self.validator is not None:
@@ -329,6 +396,16 @@ class InstrumentedStore(WrapperStore[Store]):
         self.puts += 1
         await super().set(key, value)
         self.written += len(value)
+
+
+def _inner_stores(store: Store) -> Iterator[Store]:
+    if isinstance(store, ZipStore):
+        yield store._store
+    elif isinstance(store, LinkedStore):
+        for place in store.places:
+            yield from _inner_stores(place)
+    else:
+        yield store
 
 
 def open_store(

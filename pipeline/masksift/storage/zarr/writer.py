@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, BytesCodec, ZstdCodec
 from zarr.core.sync import sync
 from zarr.errors import ContainsArrayError, ContainsGroupError
 
 from masksift.core.errors import UsageError
 from masksift.core.specs import SourceSpec
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.urls import join
+from masksift.storage.zarr.links import ATTRIBUTE as LINKS_ATTRIBUTE
+from masksift.storage.zarr.links import LINKS_PER_TABLE, Link, pack_links, table_name
 from masksift.storage.zarr.stores import InstrumentedStore, open_store
 
 
@@ -134,6 +139,50 @@ def write_image_ids(
     group = zarr.open_group(open_store(url, options, read_only=False), mode="r+", zarr_format=3)
     array = create_array(group, "image_id", shape=(images,), dtype=str, chunks=(chunk,))
     array[start : start + len(ids)] = np.array(ids, dtype=object)
+
+
+def create_linked_array(
+    url: str,
+    options: Mapping[str, Any],
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: Sequence[str],
+    attributes: Mapping[str, Any],
+    *,
+    local: bool,
+) -> None:
+    """Create an array whose chunks, one per index of the first axis, are in other files; see `links`.
+
+    Args:
+        url: URL of the group, which is created if it does not exist.
+        options: Storage options by cloud.
+        name: Name of the array.
+        shape: Shape.
+        dtype: Dtype with the byte order of the files.
+        axes: Names of the axes.
+        attributes: Further attributes of the array.
+        local: Whether all files are on a local disk.
+    """
+    group = create_group(open_store(url, options, read_only=False), {})
+    big = dtype.byteorder == ">" or (dtype.byteorder == "=" and sys.byteorder == "big")
+    create_array(
+        group,
+        name,
+        shape=shape,
+        dtype=dtype.newbyteorder("="),
+        chunks=(1, *shape[1:]),
+        serializer=BytesCodec(endian=None if dtype.itemsize == 1 else "big" if big else "little"),
+        compressors=None,
+        fill_value=0,
+        dimension_names=tuple(axes),
+        attributes={**attributes, LINKS_ATTRIBUTE: {"rows": LINKS_PER_TABLE, "local": local}},
+    )
+
+
+def write_links(url: str, options: Mapping[str, Any], name: str, number: int, links: Sequence[Link]) -> None:
+    """Write a table of links of an array: those of the chunks from `number` x `LINKS_PER_TABLE` on."""
+    ObjectDirectory(join(url, name), options).write(table_name(number), pack_links(links))
 
 
 def write_integers(url: str, options: Mapping[str, Any], name: str, values: NDArray[np.integer[Any]]) -> None:

@@ -176,7 +176,7 @@ class ZipStore(WrapperStore[Store]):
         if member.encrypted or member.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DamagedMemberError("it is encrypted, or compressed with another method than deflate")
         if member.method == zipfile.ZIP_STORED and byte_range is not None:
-            start, stop = _bounds(byte_range, member.stored)
+            start, stop = byte_bounds(byte_range, member.stored)
             begin = await self._find_start(key, member, prototype)
             return await self._read(begin + start, begin + stop, prototype)
         limit = MAX_METADATA_BYTES if self.max_bytes is None else self.max_bytes
@@ -185,7 +185,7 @@ class ZipStore(WrapperStore[Store]):
         data = await self._read_member(key, member, prototype)
         if byte_range is None:
             return data
-        start, stop = _bounds(byte_range, len(data))
+        start, stop = byte_bounds(byte_range, len(data))
         return data[start:stop]
 
     async def _read_member(self, key: str, member: Member, prototype: BufferPrototype) -> Buffer:
@@ -252,7 +252,7 @@ class ZipStore(WrapperStore[Store]):
         return (key.removeprefix(self._prefix) for key in self._members if key.startswith(start))
 
 
-def _bounds(byte_range: ByteRequest, size: int) -> tuple[int, int]:
+def byte_bounds(byte_range: ByteRequest, size: int) -> tuple[int, int]:
     """Return start and stop of a range of an object."""
     if isinstance(byte_range, RangeByteRequest):
         return min(byte_range.start, size), min(byte_range.end, size)
