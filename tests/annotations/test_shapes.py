@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from annotations.helpers import H, W, class_names, ingest, planes_by_id, square
 from masksift.annotations.shapes import Shape, ShapeLabels, draw_shapes, shape_mask
 from masksift.core.errors import DataError
 from masksift.review.export.run_length import row_run_lengths
@@ -25,42 +25,8 @@ from support.sources import make_data, write_source
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
-H, W = 8, 10
 SQUARE = (1.0, 1.0, 5.0, 1.0, 5.0, 4.0, 1.0, 4.0)
 """Polygon of rows 1 to 3 and columns 1 to 4."""
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Images `a.png` and `b.png`."""
-    for name in "ab":
-        save_image(tmp_path / "images" / f"{name}.png", np.zeros((H, W, 3), np.uint8))
-    return tmp_path / "images"
-
-
-def ingest(labels: Path, images: Path, *args: object) -> dict[str, Any]:
-    """Ingest labels without predictions, and return the planes by image id."""
-    out = labels.parent / "new.zarr"
-    flags = ("--executor", "serial", "--log-format", "quiet")
-    assert exit_code("ingest", "--labels", labels, "--images", images, "--out", out, *args, *flags) == 0
-    return planes_by_id(out)
-
-
-def planes_by_id(out: Path) -> dict[str, Any]:
-    arrays = read_source(out)
-    return dict(zip(arrays["image_id"].tolist(), arrays["labels"], strict=True))
-
-
-def square(value: int, other: int = 255) -> np.ndarray[Any, Any]:
-    plane = np.full((H, W), other, np.uint8)
-    plane[1:4, 1:5] = value
-    return plane
-
-
-def class_names(labels: Path) -> list[str]:
-    names: Any = zarr.open_group(labels.parent / "new.zarr", mode="r").attrs["class_names"]
-    return list(names)
-
 
 # ---------------------------------------------------------------------------------------------------------- drawing
 

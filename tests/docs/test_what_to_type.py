@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from docs.pages import ROOT
 from masksift.cli.main import main
 from prepare.ingest.helpers import save_image
 from prepare.predict.helpers import make_images, write_images
+from support.datasets import Array
 from support.sources import make_data, write_source
 
 PAGE = ROOT / "docs/guides/quickstart.md"
@@ -43,12 +45,40 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(tmp_path / "labels.npy", classes)
     np.save(tmp_path / "pred_probs.npy", probabilities)
     write_coco(tmp_path / "coco.json")
+    write_annotations(tmp_path, palette[classes])
     box = '<box label="tree" xtl="2" ytl="2" xbr="9" ybr="9"></box>'
     cvat = "".join(f'<image id="{i}" name="{i}.png" width="20" height="16">{box}</image>' for i in range(IMAGES))
     (tmp_path / "annotations.xml").write_text(f"<annotations>{cvat}</annotations>")
+    with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:
+        archive.write(tmp_path / "annotations.xml", "annotations.xml")
     write_source(tmp_path / "street.zarr", make_data(images=IMAGES))
     write_images(tmp_path / "labeled.zarr", rgb, labels)
     return tmp_path
+
+
+def write_annotations(directory: Path, colors: Array) -> None:
+    """Write a rectangle of a tree in every image in the formats of several tools, and masks with a label map."""
+    for name in ("voc/SegmentationClass", "datumaro/annotations", "supervisely/ds/ann", "yolo/labels"):
+        (directory / name).mkdir(parents=True)
+    rectangle = {"x": 10, "y": 12.5, "width": 40, "height": 50, "rectanglelabels": ["tree"]}
+    shape = {"original_width": 20, "original_height": 16, "value": rectangle}
+    tasks = [{"data": {"image": f"s3://bucket/{i}.png"}, "annotations": [{"result": [shape]}]} for i in range(IMAGES)]
+    (directory / "label-studio.json").write_text(json.dumps(tasks))
+    box = {"type": "bbox", "label_id": 0, "bbox": [2, 2, 7, 7]}
+    items = [{"id": str(i), "annotations": [box], "image": {"size": [16, 20]}} for i in range(IMAGES)]
+    categories = {"label": {"labels": [{"name": "tree"}]}}
+    (directory / "datumaro/annotations/default.json").write_text(json.dumps({"categories": categories, "items": items}))
+    (directory / "supervisely/meta.json").write_text(json.dumps({"classes": [{"title": "tree"}]}))
+    points = {"exterior": [[2, 2], [8, 8]], "interior": []}
+    entry = {"classTitle": "tree", "geometryType": "rectangle", "points": points}
+    tree = {"size": {"height": 16, "width": 20}, "objects": [entry]}
+    (directory / "yolo/classes.txt").write_text("tree\n")
+    label_map = "background:0,0,0::\na:9,9,200::\nb:90,90,90::\nc:20,160,20::\n"
+    (directory / "voc/labelmap.txt").write_text(label_map)
+    for i in range(IMAGES):
+        (directory / f"supervisely/ds/ann/{i}.png.json").write_text(json.dumps(tree))
+        (directory / f"yolo/labels/{i}.txt").write_text("0 0.3 0.4 0.4 0.4\n")
+        save_image(directory / f"voc/SegmentationClass/{i}.png", colors[i])
 
 
 def write_coco(path: Path) -> None:
@@ -61,7 +91,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 17
 
 
 @pytest.mark.parametrize("command", COMMANDS)

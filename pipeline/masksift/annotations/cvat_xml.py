@@ -1,8 +1,10 @@
-"""Read CVAT for images 1.1: one XML file with polygons, boxes and masks of each image."""
+"""Read CVAT for images 1.1: one XML file, or an archive with it, of polygons, boxes and masks."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,8 @@ from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLa
 from masksift.core.errors import DataError
 from masksift.storage.files import open_file
 
+ANNOTATIONS = "annotations.xml"
+"""Name of the file in an archive."""
 _KINDS = ("polygon", "box", "mask")
 
 
@@ -31,8 +35,7 @@ def read_cvat(
         DataError: The file is not as CVAT writes it.
     """
     try:
-        with open_file(url, options) as file:
-            root = ET.parse(file).getroot()
+        root = _parse(url, options)
         images = sorted(root.iter("image"), key=lambda image: image.attrib["name"])
         stored = [name.text or "" for name in root.findall("meta//label/name")]
         stored = stored or sorted({shape.attrib["label"] for image in images for shape in image if shape.tag in _KINDS})
@@ -41,13 +44,39 @@ def read_cvat(
             ShapeLabels(int(image.attrib["height"]), int(image.attrib["width"]), _shapes(image, numbers))
             for image in images
         )
-        files = tuple(image.attrib["name"] for image in images)
+        files = _names(images)
         return ShapeFiles(numbers.names, files, labels, (url,) * len(images), background=numbers.background)
-    except (ET.ParseError, KeyError, ValueError) as e:
+    except (ET.ParseError, zipfile.BadZipFile, KeyError, ValueError) as e:
         raise DataError(
             f"{url} is not an export of `CVAT for images 1.1` ({type(e).__name__}: {e})",
             "Export the task again in this format",
         ) from e
+
+
+def _parse(url: str, options: Mapping[str, Any]) -> ET.Element:
+    """Parse an .xml file, or the one in a .zip archive. Raises KeyError if the archive has none."""
+    with open_file(url, options) as file:
+        if not url.lower().endswith(".zip"):
+            return ET.parse(file).getroot()
+        with zipfile.ZipFile(file) as archive, archive.open(ANNOTATIONS) as member:
+            return ET.parse(member).getroot()
+
+
+def _names(images: Sequence[ET.Element]) -> tuple[str, ...]:
+    """Return the names of images; those that several tasks of a project share follow their subset."""
+    counts = Counter(image.attrib["name"] for image in images)
+    names = tuple(
+        image.attrib["name"] if counts[image.attrib["name"]] == 1 else "/".join((_subset(image), image.attrib["name"]))
+        for image in images
+    )
+    if len(set(names)) < len(names):
+        name = Counter(names).most_common(1)[0][0]
+        raise ValueError(f"two images have the name {name}")
+    return names
+
+
+def _subset(image: ET.Element) -> str:
+    return image.get("subset") or image.get("task_id") or ""
 
 
 def _shapes(image: ET.Element, numbers: ClassNumbers) -> tuple[Shape, ...]:

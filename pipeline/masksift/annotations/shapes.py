@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Shape:
     Attributes:
         number: Class number.
         polygons: Each as x0, y0, x1, y1, ...; pixels of any of them belong to the shape.
+        holes: Polygons whose pixels do not belong to the shape.
         rle: COCO's run lengths, column by column from the first column on: compressed text or counts; or None.
         rows: Run lengths of CVAT, row by row within ``box``, outside first; or None.
         box: Left, top, width and height of the mask ``rows``.
@@ -29,6 +30,7 @@ class Shape:
 
     number: int
     polygons: tuple[tuple[float, ...], ...] = ()
+    holes: tuple[tuple[float, ...], ...] = ()
     rle: str | tuple[int, ...] | None = None
     rows: tuple[int, ...] | None = None
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -37,11 +39,29 @@ class Shape:
 
 @dataclass(frozen=True)
 class ShapeLabels:
-    """Labels of one image. Shapes are drawn in order, later ones over earlier ones."""
+    """Labels of one image. Shapes are drawn in order, later ones over earlier ones.
+
+    Attributes:
+        height: Rows of the image; 0 if only the image file has its size.
+        width: Columns of the image, or 0.
+        shapes: The shapes.
+        relative: Coordinates are shares of width and height.
+    """
 
     height: int
     width: int
     shapes: tuple[Shape, ...]
+    relative: bool = False
+
+    def with_size(self, height: int, width: int) -> ShapeLabels:
+        """Return the labels of an image whose file has this size."""
+        if not self.relative:
+            return ShapeLabels(height, width, self.shapes)
+        shapes = tuple(
+            replace(shape, polygons=tuple(_scale(polygon, height, width) for polygon in shape.polygons))
+            for shape in self.shapes
+        )
+        return ShapeLabels(height, width, shapes)
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,10 @@ class ShapeFiles:
     ids: tuple[str, ...] = ()
     background: int | None = None
     keys: tuple[tuple[str, int] | None, ...] = ()
+
+
+def _scale(polygon: tuple[float, ...], height: int, width: int) -> tuple[float, ...]:
+    return tuple(value * (height if i % 2 else width) for i, value in enumerate(polygon))
 
 
 class ClassNumbers:
@@ -103,6 +127,15 @@ class ClassNumbers:
 
 def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
+
+
+def mask_shape(mask: NDArray[np.bool_], corner: tuple[int, int], number: int, rank: int | None = None) -> Shape:
+    """Make a shape of a mask (h, w) whose upper left pixel is at ``corner``, row and column."""
+    flat = mask.reshape(-1)
+    edges = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
+    lengths = np.diff(edges).tolist()
+    counts = tuple([0, *lengths] if flat[0] else lengths)
+    return Shape(number, rows=counts, box=(corner[1], corner[0], mask.shape[1], mask.shape[0]), rank=rank)
 
 
 def parse_rank(value: Any) -> int | None:
@@ -159,13 +192,20 @@ def shape_mask(shape: Shape, height: int, width: int) -> NDArray[np.bool_]:
     if shape.rows is not None:
         return _rows_mask(shape.rows, shape.box, height, width)
     if shape.rle is None:
-        polygons = [list(polygon) for polygon in shape.polygons if len(polygon) >= 6]
-        if not polygons:  # a line or a point covers nothing
-            return np.zeros((height, width), bool)
-        coco = _pycocotools()
-        counts = _unpack_counts(coco.merge(coco.frPyObjects(polygons, height, width))["counts"])
-    else:
-        counts = _unpack_counts(shape.rle.encode()) if isinstance(shape.rle, str) else shape.rle
+        mask = _polygon_mask(shape.polygons, height, width)
+        return mask & ~_polygon_mask(shape.holes, height, width) if shape.holes else mask
+    return _columns_mask(_unpack_counts(shape.rle.encode()) if isinstance(shape.rle, str) else shape.rle, height, width)
+
+
+def _polygon_mask(polygons: tuple[tuple[float, ...], ...], height: int, width: int) -> NDArray[np.bool_]:
+    areas = [list(polygon) for polygon in polygons if len(polygon) >= 6]
+    if not areas:  # a line or a point covers nothing
+        return np.zeros((height, width), bool)
+    coco = _pycocotools()
+    return _columns_mask(_unpack_counts(coco.merge(coco.frPyObjects(areas, height, width))["counts"]), height, width)
+
+
+def _columns_mask(counts: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:
     if sum(counts) != height * width or min(counts) < 0:
         raise ValueError(f"its run lengths cover {sum(counts):,} pixels")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T

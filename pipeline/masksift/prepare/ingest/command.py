@@ -124,7 +124,7 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
         classes,
         value_map(classes, config.remap, survey.values, config.ignore, config.label_offset or 0),
         {color_code(color): k for color, k in inputs.colors.items()},
-        use_palette=config.colors is not None,
+        use_palette=config.colors is not None or inputs.use_palette,
         class_channel=preset.class_channel if preset else None,
         array=inputs.arrays[0] if inputs.arrays else None,
         lossy=config.allow_lossy,

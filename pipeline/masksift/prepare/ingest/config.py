@@ -26,8 +26,8 @@ class IngestConfig(ConfigSection):
 
     labels: str = Field(
         min_length=1,
-        description="label files: directory or glob of images, .npy or LabelMe .json, COCO .json (panoptic, instances "
-        "or stuff), CVAT .xml, or one .npy",
+        description="label files: directory or glob of images or .npy, one .npy, or annotations: files or directory of "
+        "COCO, CVAT, Datumaro, Label Studio, LabelMe, Supervisely or YOLO",
     )
     predictions: str | None = Field(
         None,

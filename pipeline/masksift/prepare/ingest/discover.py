@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from masksift.annotations.coco_instances import is_instances, parse_instances
-from masksift.annotations.cvat_xml import read_cvat
-from masksift.annotations.labelme import find_labelme, read_labelme
-from masksift.annotations.shapes import ShapeFiles, ShapeLabels
+from masksift.annotations import label_map
+from masksift.annotations.recognize import find_annotations
+from masksift.annotations.shapes import ClassNumbers, ShapeFiles, ShapeLabels
 from masksift.core.errors import DataError, UsageError
+from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.labels import ClassMap, Color, InputPair, read_color_table
+from masksift.prepare.ingest.labels import IGNORED, ClassMap, Color, InputPair, read_color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
 from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_header
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
-from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS
-from masksift.storage.files import Files, find_files, open_file, read_json
+from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS, image_size
+from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.patterns import has_wildcard
 from masksift.storage.urls import local_path
 
@@ -41,6 +42,7 @@ class Inputs:
     skipped_labels: int = 0  # label files in other encodings of the preset
     arrays: tuple[NpyFile, NpyFile] | None = None  # of all labels and of all predictions
     background: int | None = None  # class of pixels that no shape covers
+    use_palette: bool = False  # palette images are read as colors
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,15 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
             f"ids is {config.ids!r}, but the inputs are files, whose names are the image ids",
             "Drop --ids, or use one .npy file of labels and one of predictions",
         )
+    if (inputs := _find_label_map_inputs(config, options)) is not None:
+        return inputs
     values: ClassMap | None = None
     if (shapes := _read_shapes(config, options)) is not None:
         files = _LabelFiles(
             tuple(stem(name) for name in shapes.names), shapes.names, shapes.urls, shapes.ids, shapes=shapes.labels
         )
         inputs = _match_files(config, files, shapes.classes, preset.suffixes, options)
-        return replace(inputs, background=shapes.background)
+        return replace(inputs, pairs=_with_sizes(inputs.pairs, options), background=shapes.background)
     if config.background is not None:
         raise UsageError(
             f"background is {config.background!r}, but the labels are pixels ({config.labels})",
@@ -109,23 +113,42 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
 
 
 def has_annotations(labels: str, options: Mapping[str, Any]) -> bool:
-    """Return whether labels are annotations, which name their classes: COCO, CVAT or LabelMe."""
-    return labels.endswith((".json", ".xml")) or find_labelme(labels, options) is not None
+    """Return whether labels are annotations, which name their classes."""
+    if labels.endswith(".json") or find_annotations(labels, options) is not None:
+        return True
+    return _read_label_map(labels, options) is not None
+
+
+def _read_label_map(labels: str, options: Mapping[str, Any]) -> dict[Color, str] | None:
+    """Read the label map in a directory of CVAT's Segmentation mask 1.1; None for other labels."""
+    if has_wildcard(labels) or labels.endswith((".npy", ".json", ".xml", ".zip")):
+        return None
+    url = f"{labels.rstrip('/')}/{label_map.FILE}"
+    try:
+        with open_file(url, options) as file:
+            return label_map.parse_label_map(file.read(1 << 20).decode("utf-8-sig"), url)
+    except DataError:
+        return None
+
+
+def _find_label_map_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs | None:
+    """Match the masks of a directory with a label map; None for other labels."""
+    names = None if config.preset or config.colors else _read_label_map(config.labels, options)
+    if names is None:
+        return None
+    stored = [name for name in names.values() if name != label_map.BACKGROUND]
+    numbers = ClassNumbers(stored, config.classes, config.background, config.labels)
+    background = IGNORED if numbers.background is None else numbers.background
+    colors = {color: background if name == label_map.BACKGROUND else numbers[name] for color, name in names.items()}
+    masks = config.model_copy(update={"labels": f"{config.labels.rstrip('/')}/{label_map.MASKS}"})
+    files, _ = _find_label_images(masks, Preset((), {}), options)
+    return replace(_match_files(config, files, numbers.names, (), options), colors=colors, use_palette=True)
 
 
 def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles | None:
     """Read labels that are polygons and masks of annotations; None for labels that are pixels."""
-    settings = (config.classes, config.background)
-    found: ShapeFiles | None = None
-    if config.labels.endswith(".xml"):
-        found = read_cvat(config.labels, options, *settings)
-    elif config.labels.endswith(".json") and not has_wildcard(config.labels):
-        tree = read_json(config.labels, options)
-        if is_instances(tree):
-            found = parse_instances(tree, config.labels, *settings)
-    elif not config.uses_arrays and (files := find_labelme(config.labels, options)) is not None:
-        found = read_labelme(files, options, *settings)
-    if found is None:
+    read = None if config.uses_arrays else find_annotations(config.labels, options)
+    if read is None:
         return None
     for key in ("preset", "colors", "remap", "label_offset", "ignore"):
         if getattr(config, key) not in (None, ()):
@@ -133,9 +156,30 @@ def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles
                 f"{key} is set, but the labels are annotations ({config.labels}), which name their classes",
                 f"Drop --{key}, and pass --classes for their order",
             )
+    found = read(config.classes, config.background)
     if not found.names:
         raise DataError(f"{config.labels} has no images", "Use a file with annotations")
     return found
+
+
+def _with_sizes(pairs: tuple[InputPair, ...], options: Mapping[str, Any]) -> tuple[InputPair, ...]:
+    """Take the size of shapes that have none from the header of their image."""
+    if all(pair.shapes is None or pair.shapes.height for pair in pairs):
+        return pairs
+    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
+        return tuple(pool.map(lambda pair: _with_size(pair, options), pairs))
+
+
+def _with_size(pair: InputPair, options: Mapping[str, Any]) -> InputPair:
+    if pair.shapes is None or pair.shapes.height:
+        return pair
+    if pair.rgb is None:
+        raise DataError(
+            f"The annotation of {pair.name} in {pair.label} has no size, and no image matches it",
+            "Pass the images as --images",
+        )
+    size, _ = image_size(pair.rgb, options)
+    return replace(pair, shapes=pair.shapes.with_size(*size))
 
 
 def _find_panoptic(config: IngestConfig, options: Mapping[str, Any]) -> tuple[_LabelFiles, tuple[str, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from masksift.annotations.cvat_xml import read_cvat
+from masksift.annotations.label_map import BACKGROUND, FILE, MASKS, parse_label_map
 from masksift.core.errors import DataError
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.file_names import label_map_names, make_unique, xml_safe
@@ -13,20 +14,18 @@ from masksift.review.imports.edits import NO_LABEL
 from masksift.review.imports.masks import MaskFiles, is_archive, list_masks
 from masksift.review.imports.reviewed import ReviewedImage, reviewed_images
 
-LABEL_MAP = "labelmap.txt"
-
 
 def read(url: str, run: CompletedRun, options: Mapping[str, Any]) -> list[ReviewedImage]:
     """Read an export of either format; see `FileReader`."""
     classes = make_unique(run.class_names)
     if not url.lower().endswith(".xml"):
         files = list_masks(url, options, (".png", ".txt", ".xml"))
-        label_maps = [name for name in files.names if f"/{name}".endswith(f"/{LABEL_MAP}")]
+        label_maps = [name for name in files.names if f"/{name}".endswith(f"/{FILE}")]
         if label_maps:
             return _read_planes(files, label_maps[0], label_map_names(classes), options)
         if not is_archive(url):
             raise DataError(
-                f"{url} has no {LABEL_MAP}", "Pass the .xml or .zip file that CVAT wrote, or the unpacked directory"
+                f"{url} has no {FILE}", "Pass the .xml or .zip file that CVAT wrote, or the unpacked directory"
             )
     return reviewed_images(read_cvat(url, options, xml_safe(classes), None))
 
@@ -35,24 +34,14 @@ def _read_planes(
     files: MaskFiles, label_map: str, classes: tuple[str, ...], options: Mapping[str, Any]
 ) -> list[ReviewedImage]:
     """List the planes of `Segmentation mask 1.1`."""
-    numbers = {name: k for k, name in enumerate(classes)} | {"background": NO_LABEL}
+    numbers = {name: k for k, name in enumerate(classes)} | {BACKGROUND: NO_LABEL}
     colors: dict[int, int] = {}
-    for line in files.read_text(label_map, options).splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, rest = line.partition(":")
-        try:
-            red, green, blue = map(int, rest.split(":")[0].split(","))
-        except ValueError as e:
-            raise DataError(
-                f"{label_map} in {files.url} has the line {line!r}, which is not a name and a color",
-                "Download the annotations again",
-            ) from e
+    place = f"{label_map} in {files.url}"
+    for (red, green, blue), name in parse_label_map(files.read_text(label_map, options), place).items():
         if name not in numbers:
             raise DataError(
-                f"{label_map} in {files.url} has the label {name!r}, which is not one of the classes "
-                f"{', '.join(classes)}",
+                f"{place} has the label {name!r}, which is not one of the classes {', '.join(classes)}",
                 "Rename the label in CVAT, or remove it",
             )
         colors[red << 16 | green << 8 | blue] = numbers[name]
-    return [ReviewedImage(name, plane) for name, plane in files.planes("/SegmentationClass/", colors)]
+    return [ReviewedImage(name, plane) for name, plane in files.planes(f"/{MASKS}/", colors)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeLabels
+from masksift.annotations.shapes import ClassNumbers, Shape, ShapeLabels, mask_shape
 from masksift.core.errors import DataError
 from masksift.engine.completed_run import CompletedRun
 from masksift.review.file_names import make_unique
@@ -48,21 +48,8 @@ def _shape(detection: Mapping[str, Any], size: tuple[int, int], numbers: ClassNu
     left, top, columns, rows = round(x * width), round(y * height), round(w * width), round(h * height)
     rank = detection.get("rank")
     stored = detection.get("mask")
-    if stored is None:
-        counts: tuple[int, ...] = (0, rows * columns)
-    else:
-        mask = _unpack(stored["$binary"]["base64"], size)
-        rows, columns = mask.shape
-        flat = mask.reshape(-1)
-        edges = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
-        lengths = np.diff(edges).tolist()
-        counts = tuple([0, *lengths] if flat[0] else lengths)
-    return Shape(
-        numbers[str(detection["label"])],
-        rows=counts,
-        box=(left, top, columns, rows),
-        rank=None if rank is None else int(rank),
-    )
+    mask = np.ones((rows, columns), bool) if stored is None else _unpack(stored["$binary"]["base64"], size)
+    return mask_shape(mask, (top, left), numbers[str(detection["label"])], None if rank is None else int(rank))
 
 
 def _unpack(text: str, size: tuple[int, int]) -> Any:
