@@ -43,7 +43,8 @@ def read_yolo(
     Args:
         files: Files that `find_yolo` found.
         options: Storage options.
-        classes: Class names of the configuration; by default those of `classes.txt` or `data.yaml` in the directory of
+        classes: Class names of the configuration, which without such a file are those of the class numbers, the
+            background apart; by default those of `classes.txt` or `data.yaml` in the directory of
             the labels, or in one of the two above it.
         background: Class of pixels without a shape.
 
@@ -64,7 +65,7 @@ def read_yolo(
                 f"No {', '.join(_NAME_FILES)} in {files.root} or above names the classes of the labels",
                 "Pass --classes in the order of the class numbers",
             )
-        stored = [name for name in classes if name != background] if len(classes) > count else [*classes]
+        stored = [name for name in classes if name != background]
     if count > len(stored):
         raise DataError(
             f"{files.place} has objects of class {count - 1}, but there are {len(stored)} names",
