@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from masksift.config.command_line import command_line, set_flags
 from masksift.config.run import RunConfig
 from masksift.core.errors import UsageError
 from masksift.core.specs import BINARY_MASK, SourceSpec
@@ -44,7 +45,7 @@ from masksift.storage.sources.images_array import find_images_arrays
 from masksift.storage.sources.label_values import MASK_SAMPLE
 from masksift.storage.tables.parquet import read_table
 from masksift.storage.tables.schemas import hive_columns
-from masksift.storage.urls import is_absolute, local_path
+from masksift.storage.urls import LINKED_SOURCE, is_absolute, local_path
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def run(config: RunConfig, progress: ProgressReporter | None = None) -> RunResul
         MasksiftError: Sources, configuration, workers or stores do not allow the run. Finished blocks are kept.
     """
     progress = progress or ProgressReporter()
+    if config.labels is not None:
+        return _run_on_files(config, progress)
     tasks = make_block_tasks(config)
     if config.base is not None:
         progress.message(
@@ -87,6 +90,21 @@ def run(config: RunConfig, progress: ProgressReporter | None = None) -> RunResul
     context = make_run_context(config, tasks)
     with run_telemetry(context.fingerprint):
         return _execute(config, context, tasks, progress, "run")
+
+
+def _run_on_files(config: RunConfig, progress: ProgressReporter) -> RunResult:
+    """Make the source that refers to the files of a run, in its output directory, and run it."""
+    from masksift.prepare.ingest.command import ingest  # a run of a source needs no reader of images
+    from masksift.prepare.ingest.linked_run import link_flags, make_link_config, run_of_link
+
+    progress.message(f"step 1 of 2: {command_line('ingest', link_flags(config))}")
+    ingested = ingest(make_link_config(config), progress)
+    progress.message(ingested.text)
+    linked = run_of_link(config)
+    flags = {key: value for key, value in set_flags(linked).items() if key != "sources"}
+    progress.message(f"step 2 of 2: {command_line('run', flags, linked.sources)}")
+    result = run(linked, progress)
+    return replace(result, exit_code=max(result.exit_code, ingested.exit_code))
 
 
 def _report_assumptions(config: RunConfig, sources: Sequence[SourceSpec], progress: ProgressReporter) -> None:
@@ -141,11 +159,19 @@ def open_and_plan(config: RunConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
 
 def make_block_tasks(config: RunConfig) -> BlockTasks:
     """Open the sources, plan the run and return its blocks; evidence of unchanged sources is reused."""
+    if config.labels is not None:
+        from masksift.prepare.ingest.linked_run import link_flags
+
+        raise UsageError(
+            f"labels are files ({config.labels}), which have no plan before they are a source",
+            f"Make one that refers to them with `{command_line('ingest', link_flags(config))}`, and plan it with "
+            f"--source {config.sources[0]}",
+        )
     images = config.arrays.images if config.report.top else None
     sources, arrays = open_data_set_with_images(config.sources, config.overrides(), config.options(), images)
     _check_output(config, sources)
     base = config.base and (_require_completed_run(config.base, config), _run_directory(config.base, config))
-    settings = plan_settings(config)
+    settings = plan_settings(config, sources)
     reused = reusable_evidence(base or None, sources, settings)
     identity = run_identity(config, sources)
     if not any(one and not source.stored_evidence for one, source in zip(reused, sources, strict=True)):
@@ -157,7 +183,7 @@ def make_block_tasks(config: RunConfig) -> BlockTasks:
 
 def _check_output(config: RunConfig, sources: Sequence[SourceSpec]) -> None:
     labels = () if config.labels_from is None else (config.labels_from,)
-    check_output(config.out, [*source_urls(sources, config.arrays.images), *labels])
+    check_output(config.out, [*source_urls(sources, config.arrays.images), *labels], LINKED_SOURCE)
 
 
 def _execute(
@@ -243,11 +269,12 @@ def _run_directory(url: str, config: RunConfig) -> ObjectDirectory:
     return ObjectDirectory(url, config.storage.options([url]))
 
 
-def plan_settings(config: RunConfig) -> Settings:
+def plan_settings(config: RunConfig, sources: Sequence[SourceSpec] = ()) -> Settings:
     """Return the options that decide the amount of work."""
     arrays = config.overrides()
     members = (name for name in (arrays.labels, *arrays.prediction_names) if is_absolute(name))
-    remote = any(local_path(url) is None for url in (*config.sources, config.out, config.labels_from or ".", *members))
+    urls = (*config.sources, config.out, config.labels_from or ".", *members)
+    remote = any(local_path(url) is None for url in urls) or any(source.linked_places for source in sources)
     return Settings(
         config.evidence.dtype,
         config.tccp.lattice,
@@ -265,6 +292,7 @@ def make_run_context(config: RunConfig, tasks: BlockTasks) -> RunContext:
     urls = {config.out, config.arrays.images, *(location.out for location in tasks.evidence_locations)}
     urls |= {url for source in tasks.sources for url in (source.url, source.labels.url)}
     urls |= {array.url for source in tasks.sources for array in source.prediction_arrays}
+    urls |= {place for source in tasks.sources for place in source.linked_places}
     return RunContext(
         tasks.plan.fingerprint,
         config.tccp.lattice,

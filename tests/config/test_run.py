@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from masksift.cli.main import main
 from masksift.config.load import build_run_config, read_toml
-from masksift.config.run import RunConfig
+from masksift.config.run import FILE_KEYS, RunConfig
 from masksift.config.sections import dotted_keys
 from masksift.core.errors import UsageError
 from masksift.core.text import closest_match
@@ -121,7 +121,7 @@ def config_from_args(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str
 
 
 def test_list_of_keys_is_complete() -> None:
-    become_a_source = ["labels", "predictions", "images"]
+    become_a_source = ["labels", "predictions", "images", *FILE_KEYS]
     assert sorted([*EVERY_KEY, *become_a_source]) == sorted(dotted_keys(RunConfig))
 
 

@@ -91,7 +91,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 17
+    assert len(COMMANDS) == 18
 
 
 @pytest.mark.parametrize("command", COMMANDS)

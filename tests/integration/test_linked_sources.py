@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import masksift
+from masksift.config.sections import are_files
 from masksift.core.errors import DataError
 from masksift.engine.planning import layout
 from masksift.storage.sources.open import open_source
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.zarr.reader import ArrayReader
 from masksift.storage.zarr.validation import ChunkDecodeError
-from prepare.ingest.helpers import InputFiles, fail_at_fourth_image
+from prepare.ingest.helpers import InputFiles, fail_at_fourth_image, save_image
 from support.cli import error_message, exit_code, run_cli
 from support.datasets import Array
 from support.results import read_files, read_rows
@@ -326,3 +329,124 @@ def test_attribute_of_links_that_is_invalid_is_refused(folder: Folder) -> None:
     metadata.write_text(metadata.read_text().replace('"rows": 4096', '"rows": 0'))
     with pytest.raises(DataError, match="masksift_links is"):
         open_source(str(linked), Overrides(), {})
+
+
+def run_files(folder: Folder, out: Path, *more: object) -> int:
+    return exit_code("run", *folder.flags, "--out", out, "--executor", "serial", "--report.top", 3, *more)
+
+
+def test_run_reads_files_directly_with_the_results_of_copied_ones(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder.path / "out"
+    images = folder.path / "images"
+    for i in range(5):
+        save_image(images / f"scene_{i:02d}.png", np.full((8, 10, 3), i, np.uint8))
+    assert run_files(folder, out, "--images", images, "--classes", "a,b,c,d", "--softmin.temperature", 0.2) == 0
+    printed = capsys.readouterr().err
+    commands = re.findall(r"^step \d of 2: masksift (.*)$", printed, re.M)
+    assert [words.split()[0] for words in commands] == ["ingest", "run"]
+    before = read_files(out)
+    for command in commands:
+        assert exit_code(*shlex.split(command)) == 0
+    assert read_files(out) == before, "the printed commands find their results"
+
+    copied = folder.path / "copied/linked.zarr"
+    assert run_cli("ingest", *folder.flags, "--images", images, "--classes", "a,b,c,d", "--out", copied) == 0
+    again = ("--report.top", 3, "--softmin.temperature", 0.2)
+    assert run_cli("run", "--source", copied, "--out", folder.path / "expected", *again) == 0
+    assert_same(read_tables(out), read_tables(folder.path / "expected"))
+    pictures = {name: data for name, data in before.items() if name.endswith(".png")}
+    assert pictures
+    assert pictures == {name: data for name, data in read_files(folder.path / "expected").items() if name in pictures}
+
+
+def test_run_of_files_is_continued_and_scored_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at_fourth_image(monkeypatch)
+    assert run_files(folder, folder.path / "out") == 5
+    assert run_files(folder, folder.path / "out") == 0
+    assert exit_code("score", folder.path / "out", "--out", folder.path / "next", "--softmin.temperature", 0.1) == 0
+
+
+def test_run_of_files_from_toml_and_python(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.path)
+    text = 'labels = "labels"\npredictions = "predictions"\nignore = [255]\nout = "toml"\n[report]\ntop = 0\n'
+    Path("run.toml").write_text(text)
+    assert run_cli("run", "run.toml") == 0
+    config = masksift.RunConfig(
+        labels="labels", predictions="predictions", ignore=(255,), out="python", report={"top": 0}
+    )
+    assert masksift.run(config).exit_code == 0
+    assert_same(read_tables(Path("toml")), read_tables(Path("python")))
+
+
+def test_run_reads_lists_of_files(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.path)
+    for side, ending in (("labels", "png"), ("predictions", "npy")):
+        Path(f"{side}.txt").write_text("".join(f"{side}/scene_{i:02d}.{ending}\n" for i in (3, 1)))
+    args = ("--labels", "labels.txt", "--predictions", "predictions.txt", "--ignore", 255)
+    assert run_cli("run", *args, "--out", "out") == 0
+    assert [row["image_id"] for row in read_rows(Path("out"))] == ["scene_01", "scene_03"]
+
+
+def test_run_of_files_without_a_partner_has_exit_code_3(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.predictions[4].unlink()
+    assert run_files(folder, folder.path / "out") == 3
+    assert "unmatched: 1 labels (scene_04.png)" in capsys.readouterr().err
+    assert len(read_rows(folder.path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (("--predictions", "x.zarr"), r"labels are files .*, predictions are not \(x\.zarr\)"),
+        (("--labels", "x.zarr"), r"predictions are files .*, labels are not \(x\.zarr\)"),
+        (("--source", "x.zarr"), "--labels and --predictions and --source are given"),
+    ],
+)
+def test_run_of_files_and_arrays_is_refused(
+    folder: Folder, flags: tuple[str, ...], error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_files(folder, folder.path / "out", *flags) == 2
+    assert re.search(error, error_message(capsys))
+
+
+def test_preset_of_a_zarr_source_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("run", "--source", "x.zarr", "--preset", "voc", "--out", tmp_path) == 2
+    assert re.search("preset is set, but labels are not files.*Drop --preset", error_message(capsys))
+
+
+def test_plan_of_files_names_the_command_that_links_them(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("plan", *folder.flags, "--out", folder.path / "out") == 2
+    message = error_message(capsys)
+    command = re.search(r"`masksift (ingest .*?)`", message)
+    assert command is not None
+    assert exit_code(*shlex.split(command[1]), "--log-format", "quiet") == 0
+    assert exit_code("plan", "--source", folder.path / "out/linked.zarr", "--out", folder.path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("masks", True),
+        ("masks/*.png", True),
+        ("labels.npy", True),
+        ("coco.json", True),
+        ("list.txt", True),
+        ("s3://lake/masks/*.png", True),
+        ("s3://lake/masks", False),
+        ("street.zarr", False),
+        ("group.zarr/labels", False),
+        ("missing", False),
+        (["a", "b"], False),
+    ],
+)
+def test_value_that_names_files_is_recognized(
+    name: Any, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("masks").mkdir()
+    for place in ("street.zarr", "group.zarr/labels"):
+        Path(place).mkdir(parents=True)
+        Path(place, "zarr.json").touch()
+    assert are_files(name) is expected

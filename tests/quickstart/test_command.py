@@ -106,6 +106,26 @@ def test_quickstart_with_predictions_runs_on_them(folder: Path, capsys: pytest.C
     assert len(read_rows(folder / "out/results")) == len(IDS)
 
 
+def test_quickstart_does_not_copy_predictions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_predictions(folder)
+    assert quickstart("--predictions", "predictions", "--out", "out", images=False) == 0
+    first, second = steps(capsys)
+    assert first[-6:-1] == ["--link", "true", "--out", "out/source.zarr", "--executor.kind"]
+    assert not (folder / "out/source.zarr/predictions/c").exists()
+    assert exit_code(*(word.replace("out/", "again/") for word in first), "--log-format", "quiet") == 0
+    assert exit_code(*(word.replace("out/", "again/") for word in second), "--log-format", "quiet") == 0
+    assert read_rows(folder / "again/results") == read_rows(folder / "out/results")
+
+
+def test_quickstart_converts_predictions_of_class_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "predictions").mkdir()
+    for name, label in zip(IDS, make_images()[1], strict=True):
+        np.save(folder / "predictions" / f"{name}.npy", np.where(label == 255, 0, label))
+    assert quickstart("--predictions", "predictions", "--classes", "a,b,c", "--out", "out", images=False) == 0
+    assert "--link" not in steps(capsys)[0]
+    assert (folder / "out/source.zarr/predictions/c").exists()
+
+
 def test_quickstart_with_color_labels_writes_a_table_of_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = make_images()[1]
     palette = np.zeros((256, 3), np.uint8)

@@ -68,3 +68,35 @@ def test_open_file_that_is_missing_is_refused_with_its_name(directory: Path) -> 
     for name in ("gone.png", "a"):
         with raises(DataError, rf"File .*/{name} does not exist"), open_file(str(directory / name), {}):
             pass
+
+
+def test_find_files_of_a_list_names_files_from_their_common_directory(directory: Path) -> None:
+    listed = directory / "lists/train.txt"
+    listed.parent.mkdir()
+    listed.write_text(f"\ufeff../a/c.PNG\r\n\n{directory}/b.png\n../a/d.npy\n", "utf-8")
+    files = find_files(str(listed), {}, [".png"])
+    assert files.names == ("a/c.PNG", "b.png")
+    assert [Path(files.url(name)).read_text() for name in files.names] == list(files.names)
+    assert find_files(str(listed), {}, [".npy"]).names == ("d.npy",)
+
+
+def test_find_files_of_a_list_of_urls(directory: Path) -> None:
+    listed = directory / "urls.txt"
+    listed.write_text("s3://lake/x/1.npy\ns3://lake/y/1.npy\n")
+    files = find_files(str(listed), {}, [".npy"])
+    assert [files.url(name) for name in files.names] == ["s3://lake/x/1.npy", "s3://lake/y/1.npy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"", "No file of .npy is listed in .*Write one path per line"),
+        (b"a.tif", "No file of .npy is listed in"),
+        (b"a.npy\ns3://lake/b.npy", "lists files on file and s3.*one store"),
+        (b"\x89PNG\xff", "is not a text file .*Write one path per line"),
+    ],
+)
+def test_list_that_is_invalid_is_refused(directory: Path, text: bytes, error: str) -> None:
+    (directory / "list.txt").write_bytes(text)
+    with raises(DataError, error):
+        find_files(str(directory / "list.txt"), {}, [".npy"])

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 
 def command_line(command: str, flags: Mapping[str, Any], sources: Sequence[str] = ()) -> str:
     """Write a command for a shell.
@@ -25,6 +27,18 @@ def command_line(command: str, flags: Mapping[str, Any], sources: Sequence[str] 
     return shlex.join(words)
 
 
+def set_flags(model: BaseModel) -> dict[str, Any]:
+    """Return the values of the keys of a configuration that were set, by dotted key, as a flag takes them."""
+    tree = model.model_dump(mode="json", exclude_unset=True)
+    flags: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(getattr(model, key), BaseModel):
+            flags |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flags[key] = value
+    return {key: value for key, value in flags.items() if value is not None}
+
+
 def _flag_text(value: Any) -> str:
     """Write a value as a flag takes it."""
     if isinstance(value, (list, tuple)):
@@ -32,7 +46,7 @@ def _flag_text(value: Any) -> str:
         # names may hold a comma
         return json.dumps(texts, ensure_ascii=False) if any("," in text for text in texts) else ",".join(texts)
     if isinstance(value, Mapping):
-        if all(isinstance(key, int) for key in value):
+        if all(str(key).lstrip("-").isdecimal() for key in value):
             return ",".join(f"{key}:{item}" for key, item in value.items())
         return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -21,7 +21,7 @@ from masksift.config.sections import (
     SourceOptions,
     TccpSection,
 )
-from masksift.config.types import Amount, Names
+from masksift.config.types import Amount, Names, OneOrMoreNames
 from masksift.core.errors import UsageError
 from masksift.core.limits import FIRST_IMAGES
 from masksift.core.text import closest_match
@@ -34,9 +34,26 @@ if TYPE_CHECKING:
     from masksift.scoring.methods.base import Method
 
 
-class RunConfig(SourceOptions):
-    """Configuration of one run. Only `sources` and `out` are required."""
+FILE_KEYS = ("preset", "colors", "background")
+"""Keys that describe label files only."""
 
+
+class RunConfig(SourceOptions):
+    """Configuration of one run. Only `sources`, or `labels` and `predictions`, and `out` are required."""
+
+    reads_files: ClassVar[bool] = True
+
+    labels: str | None = Field(
+        None,
+        min_length=1,
+        description="label files, as for `masksift ingest`, or URL of a label array without a group; with "
+        "--predictions, instead of a source",
+    )
+    predictions: OneOrMoreNames | None = Field(
+        None,
+        description="prediction files .npy or .npz, which are read directly, or URL of a prediction array without a "
+        "group; several comma-separated arrays form an ensemble",
+    )
     base: str | None = Field(
         None, description="URL of an earlier run whose evidence is reused for unchanged sources; default: none"
     )
@@ -74,7 +91,19 @@ class RunConfig(SourceOptions):
     images: str | None = Field(
         None,
         min_length=1,
-        description="URL of an RGB image array without a group; with --labels, used only by the report",
+        description="RGB image files, or URL of an RGB image array without a group; with --labels, used only by the "
+        "report",
+    )
+    preset: str | None = Field(
+        None, description="with label files: data set that defines classes, ignored values, ids and colors"
+    )
+    colors: str | None = Field(
+        None, description="with label files: CSV file with rows name,r,g,b; the name `ignore` marks ignored colors"
+    )
+    background: str | None = Field(
+        None,
+        min_length=1,
+        description="with annotations: class of pixels that no polygon or mask covers; default: they are ignored",
     )
     arrays: RunArrays = RunArrays()
     softmin: SoftminSection = SoftminSection()
@@ -97,6 +126,10 @@ class RunConfig(SourceOptions):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
+        if self.labels is None and (unused := next((key for key in FILE_KEYS if getattr(self, key)), None)):
+            raise UsageError(
+                f"{unused} is set, but labels are not files", f"Drop --{unused}, or pass files to --labels"
+            )
         if not self.methods:
             raise UsageError("methods is empty", "Name at least one score, such as --methods softmin")
         for name in (*self.methods, self.rank_by):
@@ -149,6 +182,6 @@ class RunConfig(SourceOptions):
     def identity(self) -> dict[str, Any]:
         """Return the keys that decide the results: not the executor, output, presentation or exit code."""
         irrelevant = ("out", "executor", "storage", "max_quarantined", "quarantine", "table", "iceberg", "report")
-        became_source = ("sources", "labels", "predictions", "images")
+        became_source = ("sources", "labels", "predictions", "images", *FILE_KEYS)
         excluded = dict.fromkeys((*irrelevant, *became_source), True)
         return self.model_dump(mode="json", exclude={**excluded, "arrays": {"images"}})

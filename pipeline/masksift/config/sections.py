@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -23,8 +24,9 @@ from masksift.core.text import pluralize
 from masksift.core.units import parse_bytes
 from masksift.runtime.executors import CLUSTER_TYPES, Executor, Notify, ignore_notification, make_executor, memory_limit
 from masksift.storage.credentials import StorageOptions, StoreConfig, redact_uri, resolve_options
+from masksift.storage.patterns import has_wildcard
 from masksift.storage.sources.overrides import MAX_LABEL_OFFSET, Overrides
-from masksift.storage.urls import local_path
+from masksift.storage.urls import LINKED_SOURCE, join, local_path
 
 
 class ConfigSection(BaseModel):
@@ -421,6 +423,23 @@ class LabelOptions(ConfigSection):
         )
 
 
+_FILE_ENDINGS = (".npy", ".npz", ".json", ".xml", ".txt")
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+
+
+def are_files(value: Any) -> bool:
+    """Return whether a value names files: an array file, annotations, a list of files, a glob, or a local directory.
+
+    A local directory that is a Zarr array or group, and a URL of a directory elsewhere, do not.
+    """
+    if not isinstance(value, str):
+        return False
+    path = local_path(value)
+    if path is not None and os.path.isdir(path):
+        return not any(os.path.exists(os.path.join(path, name)) for name in _ZARR_METADATA)
+    return value.lower().endswith(_FILE_ENDINGS) or has_wildcard(value)
+
+
 def _array_urls(value: Any) -> Any:
     """Return the URLs of arrays as they are stored: local paths are absolute."""
     if isinstance(value, str):
@@ -430,7 +449,13 @@ def _array_urls(value: Any) -> Any:
 
 
 class SourceOptions(LabelOptions):
-    """Options shared by the commands that also read predictions."""
+    """Options shared by the commands that also read predictions.
+
+    Attributes:
+        reads_files: `labels`, `predictions` and `images` may be files, to which the source in `sources` then refers.
+    """
+
+    reads_files: ClassVar[bool] = False
 
     labels: str | None = Field(
         None, min_length=1, description="URL of a label array without a group; with --predictions, instead of a source"
@@ -466,11 +491,20 @@ class SourceOptions(LabelOptions):
                 f"{' and '.join(f'--{key}' for key in given)} and {' and '.join(conflicts)} are given",
                 "Pass a group with --source, or its arrays with --labels and --predictions",
             )
+        files = [key for key, value in given.items() if cls.reads_files and are_files(value)]
+        if files and files != list(given):
+            other = next(key for key in given if key not in files)
+            raise UsageError(
+                f"{files[0]} are files ({given[files[0]]}), {other} are not ({given[other]})",
+                "Pass files for all, or arrays for all",
+            )
         if missing := [f"--{key}" for key in ("labels", "predictions") if key not in given]:
             raise UsageError(
                 f"{' and '.join(f'--{key}' for key in given)} is given without {' and '.join(missing)}",
                 "Pass the URLs of both arrays, or a group with --source",
             )
+        if files:
+            return {**tree, "sources": [join(str(tree.get("out") or ""), LINKED_SOURCE)]}
         urls = {key: _array_urls(value) for key, value in given.items()}
         rest = {key: value for key, value in tree.items() if key not in given}
         return {**rest, "sources": [urls["labels"]], "arrays": {**arrays, **urls}}

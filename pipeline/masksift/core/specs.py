@@ -167,7 +167,7 @@ class SourceSpec:
         label_offset: Stored label value of class 0.
         size_arrays: Arrays with the unpadded rows and columns of each image.
         stored_evidence: Location, layout and lattice of a source that holds evidence instead of predictions.
-        content_hashes: Hashes that identify the content of the arrays.
+        content_hashes: Hashes that identify the content of the arrays, and the places of files that they are linked to.
         members: Members of an ensemble; empty for a single prediction array.
     """
 
@@ -195,6 +195,11 @@ class SourceSpec:
     def prediction_arrays(self) -> tuple[ArraySpec, ...]:
         """Prediction arrays: one, or those of the ensemble members in order."""
         return tuple(member.predictions for member in self.members) or (self.predictions,)
+
+    @property
+    def linked_places(self) -> tuple[str, ...]:
+        """Buckets or hosts of the remote files that hold the predictions of a linked source."""
+        return tuple(self.content_hashes.get("places", ()))
 
     @property
     def images(self) -> int:

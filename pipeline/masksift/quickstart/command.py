@@ -18,6 +18,7 @@ from masksift.engine.summary import format_run_summary
 from masksift.prepare.ingest.command import ingest
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import find_label_files, has_annotations
+from masksift.prepare.ingest.links import are_linkable
 from masksift.prepare.ingest.presets import preset_of_file_names
 from masksift.prepare.predict.command import predict
 from masksift.prepare.predict.config import PredictConfig
@@ -57,7 +58,10 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
 
     files = {key: value for key in ("labels", "images", "predictions") if (value := getattr(config, key))}
     source = join(config.out, SOURCE)
-    flags = {**files, **config.label_flags(), **inference.flags, "out": source, **shared}
+    flags = {**files, **config.label_flags(), **inference.flags}
+    if not predicts and are_linkable(build_config(IngestConfig, {}, {**flags, "out": source}), options):
+        flags["link"] = True  # no second copy of the predictions
+    flags |= {"out": source, **shared}
     progress.message(f"step 1 of {steps}: {command_line('ingest', flags)}")
     ingested = ingest(build_config(IngestConfig, {}, flags), progress)
     progress.message(ingested.text)

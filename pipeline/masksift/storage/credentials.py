@@ -78,7 +78,13 @@ class StoreConfig:
 
 
 class StorageOptions(dict[str, Any]):
-    """Options of storage clients. Only their number is printed, because they hold credentials."""
+    """Options of storage clients. Only their number is printed, because they hold credentials.
+
+    Attributes:
+        config: Settings that they were resolved with, for `options_for`.
+    """
+
+    config: StoreConfig | None = None
 
     def __repr__(self) -> str:
         """Return the number of entries."""
@@ -87,8 +93,8 @@ class StorageOptions(dict[str, Any]):
     __str__ = __repr__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as a plain dict."""
-        return StorageOptions, (dict(self),)
+        """Pickle as a plain dict, with the settings."""
+        return StorageOptions, (dict(self),), {"config": self.config}
 
 
 def cloud_of(url: str) -> str | None:
@@ -100,6 +106,23 @@ def select_options(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the options for the cloud of a URL, or none."""
     found: Mapping[str, Any] = options.get(cloud_of(url) or "", {})
     return found
+
+
+def options_for(url: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options that include the cloud of a URL that no configuration names, such as that of a linked file.
+
+    Args:
+        url: Any URL.
+        options: Options of other URLs. Those of the cloud are resolved with the same settings, but in this process.
+
+    Returns:
+        The options.
+    """
+    cloud = cloud_of(url)
+    if cloud is None or cloud in options:
+        return options
+    config = options.config if isinstance(options, StorageOptions) and options.config else StoreConfig()
+    return StorageOptions({**options, **resolve_options(config, [url])})
 
 
 def redact_uri(uri: str) -> str:
@@ -150,7 +173,9 @@ def resolve_options(config: StoreConfig, urls: Iterable[str]) -> StorageOptions:
         "az": _resolve_azure,
         "gs": _resolve_google,
     }
-    return StorageOptions({cloud: resolvers[cloud](config) for cloud in clouds})
+    options = StorageOptions({cloud: resolvers[cloud](config) for cloud in clouds})
+    options.config = config
+    return options
 
 
 @cache

@@ -13,8 +13,8 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.core.json_text import parse_json
 from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import cloud_of, unreachable_error
-from masksift.storage.patterns import expand_pattern, split_pattern
-from masksift.storage.urls import local_path
+from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
+from masksift.storage.urls import is_absolute, join, local_path, split_url
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Files:
     """Files below one directory.
 
     Attributes:
-        place: Directory or glob that was searched.
+        place: Directory, glob or list that was searched.
         root: Directory that the names are relative to.
         names: Names of the files, sorted.
     """
@@ -37,7 +37,9 @@ class Files:
 
 
 def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -> Files:
-    """Find visible files by ending, in lower case, below a directory or by a glob. No match raises DataError."""
+    """Find visible files by ending, in lower case, in a directory, glob or list (`.txt`). No match raises DataError."""
+    if place.lower().endswith(".txt") and not has_wildcard(place) and not os.path.isdir(local_path(place) or ""):
+        return _read_list(place, options, endings)
     filesystem, path = open_filesystem(place, options)
     try:
         root, pattern = split_pattern(filesystem, path)
@@ -60,6 +62,30 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
             "Pass a directory that contains some, or a quoted glob that matches some",
         )
     return Files(place, root if local_path(place) else str(filesystem.unstrip_protocol(root)), tuple(selected))
+
+
+def _read_list(place: str, options: Mapping[str, Any], endings: Sequence[str]) -> Files:
+    """Read a list of paths or URLs. Relative ones are relative to the directory of the list."""
+    directory, _ = split_url(place)
+    with open_file(place, options) as file:
+        try:
+            lines = [line.strip() for line in file.read().decode("utf-8-sig").splitlines()]
+        except UnicodeDecodeError as e:
+            raise DataError(f"{place} is not a text file ({e})", "Write one path per line, in UTF-8") from e
+    paths = [line if is_absolute(line) else join(directory, line) for line in lines if line]
+    urls = [local_path(path) or path for path in paths]
+    schemes = {url.partition("://")[0] if local_path(url) is None else "file" for url in urls}
+    if len(schemes) > 1:
+        raise DataError(f"{place} lists files on {' and '.join(sorted(schemes))}", "List the files of one store")
+    selected = [url for url in urls if url.lower().endswith(tuple(endings))]
+    if not selected:
+        raise DataError(f"No file of {', '.join(endings)} is listed in {place}", "Write one path per line")
+    parts = [url.split("/") for url in selected]
+    first, last = min(parts), max(parts)
+    shared = next((i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first) - 1)
+    shared = min(shared, len(first) - 1, len(last) - 1)
+    root = "/".join(first[:shared])
+    return Files(place, root, tuple(sorted(url.removeprefix(root).lstrip("/") for url in selected)))
 
 
 def _walk(directory: str) -> Iterator[str]:

@@ -16,12 +16,13 @@ _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 """Protocols that name a store like another one."""
 
 
-def check_output(out: str, inputs: Iterable[str]) -> None:
+def check_output(out: str, inputs: Iterable[str], own: str | None = None) -> None:
     """Refuse an output directory that is a file, in an input, or around one.
 
     Args:
         out: URL of the output directory.
         inputs: URLs of directories, arrays and files that the command reads.
+        own: Name of a directory in the output that belongs to it, although the command reads it.
 
     Raises:
         UsageError: The output cannot be a directory, or overlaps with an input once symbolic links are resolved.
@@ -35,6 +36,9 @@ def check_output(out: str, inputs: Iterable[str]) -> None:
             raise UsageError(
                 f"{path} is a file, but --out {out} needs a directory there", "Pass the path of a new directory"
             )
+    if own is not None:
+        place = _normalize(join(out, own))
+        inputs = (url for url in inputs if not f"{_normalize(url)}/".startswith(f"{place}/"))
     check_separate(out, inputs)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from masksift.core.errors import UsageError
 from masksift.core.json_text import parse_json
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.urls import LINKED_SOURCE
 
 RECORD = "run.json"
 LOCK = "manifest/running.json"
@@ -133,7 +134,7 @@ class Manifest:
                 "Pass another --out, or remove this directory"
                 + (", or score its evidence again with `masksift score`" if verb == "run" else ""),
             )
-        foreign = [name for name in self.directory.names() if not self._is_leftover(name)]
+        foreign = [name for name in self.directory.names() if name != LINKED_SOURCE and not self._is_leftover(name)]
         if foreign:
             raise UsageError(
                 f"{self.url} contains files that are not results of masksift ({', '.join(foreign[:3])})",

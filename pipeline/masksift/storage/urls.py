@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from masksift.core.errors import UsageError
 
+LINKED_SOURCE = "linked.zarr"
+"""Name of the source in the output directory of a run that reads files directly."""
 CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css",

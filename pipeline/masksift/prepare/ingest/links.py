@@ -16,14 +16,16 @@ from masksift.core.task_result import TaskResult
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import InputPair
-from masksift.prepare.ingest.npy import NpyFile, StoredValues, locate_values
+from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, StoredValues, locate_values, read_header
 from masksift.prepare.ingest.predictions import drop_axes, plane_size
+from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS
 from masksift.prepare.ingest.survey import Survey
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.files import find_files
 from masksift.storage.sources.fingerprint import FileFacts
 from masksift.storage.urls import local_path
-from masksift.storage.zarr.links import LINKS_PER_TABLE, Link
+from masksift.storage.zarr.links import LINKS_PER_TABLE, Link, place_of
 from masksift.storage.zarr.writer import create_linked_array, write_links
 
 LINKABLE_FORMATS = ("arrays", "array", "positive")
@@ -41,6 +43,20 @@ class _Layout:
 
     def __str__(self) -> str:
         return f"{self.dtype.str} ({', '.join(self.axes)}) of {self.shape}"
+
+
+def are_linkable(config: IngestConfig, options: Mapping[str, Any]) -> bool:
+    """Return whether predictions are arrays that can be linked, judged by the first file.
+
+    Planes of integers, which may be class numbers, are not: they are small, and `survey_inputs` tells by their values.
+    """
+    assert config.predictions is not None
+    files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
+    if not all(name.lower().endswith(EXTENSIONS) for name in files.names):
+        return False
+    header = read_header(files.url(files.names[0]), options)
+    shape = drop_axes(header.shape[1:] if config.uses_arrays else header.shape)
+    return header.dtype.kind == "f" or (header.dtype.kind == "u" and plane_size(shape) is None)
 
 
 def check_linkable(config: IngestConfig, survey: Survey) -> None:
@@ -66,7 +82,7 @@ def link_predictions(config: IngestConfig, inputs: Inputs, survey: Survey, progr
                 layout = _layout_of(stored.header, survey)
                 if first is None:
                     first = layout
-                    _create_array(config, survey, layout, len(pairs), local=_are_local(pairs, inputs))
+                    _create_array(config, layout, len(pairs), _places(inputs))
                 elif layout != first:
                     raise DataError(
                         f"Predictions in {url} are {layout}, those of the first image are {first}",
@@ -96,9 +112,10 @@ def _locate(
     yield from zip(urls, pool.map(lambda url: locate_values(url, options), urls), strict=True)
 
 
-def _are_local(pairs: Sequence[InputPair], inputs: Inputs) -> bool:
-    url = str(pairs[0].predictions) if inputs.arrays is None else inputs.arrays[1].url
-    return local_path(url) is not None
+def _places(inputs: Inputs) -> list[str]:
+    """Return the buckets or hosts of the prediction files; none for local ones."""
+    urls = (str(pair.predictions) for pair in inputs.pairs) if inputs.arrays is None else [inputs.arrays[1].url]
+    return sorted({place for url in urls if (place := place_of(url)) is not None})
 
 
 def _layout_of(header: NpyFile, survey: Survey) -> _Layout:
@@ -110,7 +127,7 @@ def _layout_of(header: NpyFile, survey: Survey) -> _Layout:
     return _Layout(shape, axes, header.dtype)
 
 
-def _create_array(config: IngestConfig, survey: Survey, layout: _Layout, images: int, *, local: bool) -> None:
+def _create_array(config: IngestConfig, layout: _Layout, images: int, places: Sequence[str]) -> None:
     attributes: dict[str, Any] = {"kind": config.kind}
     if layout.dtype.kind == "u":
         attributes["scale"] = config.scale or float(1 / np.iinfo(layout.dtype).max)
@@ -122,5 +139,5 @@ def _create_array(config: IngestConfig, survey: Survey, layout: _Layout, images:
         layout.dtype,
         ("image", *layout.axes),
         attributes,
-        local=local,
+        places=places,
     )

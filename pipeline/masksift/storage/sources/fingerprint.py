@@ -15,6 +15,7 @@ from zarr.core.sync import sync
 from masksift.core.errors import DataError
 from masksift.core.specs import ArraySpec
 from masksift.storage.clients import open_filesystem
+from masksift.storage.credentials import options_for
 from masksift.storage.urls import join, local_path, split_url
 from masksift.storage.zarr.links import LINKS, file_version, unpack_links
 from masksift.storage.zarr.stores import list_objects, open_store
@@ -104,7 +105,8 @@ class FileFacts:
             return stat.st_size, file_version(stat)
         directory, name = split_url(url)
         if directory != self._directory:
-            self._files = {name: (size, version) for name, size, version in iter_objects(directory, self._options)}
+            objects = iter_objects(directory, options_for(directory, self._options))
+            self._files = {name: (size, version) for name, size, version in objects}
             self._directory = directory
         return self._files.get(name)
 

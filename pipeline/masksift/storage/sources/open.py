@@ -137,8 +137,15 @@ def describe_source(
         content_hashes={
             "metadata": metadata_hash(*(found.array for found in stored), labels),
             "content": content_hash([*spec.prediction_arrays, labels_spec], options),
+            **_linked_places([found.array for found in stored]),
         },
     )
+
+
+def _linked_places(arrays: Iterable[zarr.Array[Any]]) -> dict[str, Any]:
+    settings = (LinkSettings.of(array.attrs.asdict()) for array in arrays)
+    places = sorted({place for one in settings if one is not None for place in one.places})
+    return {"places": places} if places else {}
 
 
 def make_source_spec(

@@ -100,11 +100,11 @@ class LinkSettings:
 
     Attributes:
         rows: Links per table.
-        local: True if all files are on a local disk.
+        places: Buckets or hosts of the files; none for local ones.
     """
 
     rows: int
-    local: bool
+    places: tuple[str, ...]
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> LinkSettings | None:
@@ -112,10 +112,10 @@ class LinkSettings:
         value = attributes.get(ATTRIBUTE)
         if value is None:
             return None
-        rows = value.get("rows") if isinstance(value, Mapping) else None
-        if not isinstance(rows, int) or not 1 <= rows <= _MAX_LINKS_PER_TABLE:
-            raise ValueError(f"{ATTRIBUTE} is {value!r}, which has no number of rows per table")
-        return cls(rows, bool(value.get("local")))
+        rows, places = (value.get("rows"), value.get("places")) if isinstance(value, Mapping) else (None, None)
+        if not isinstance(rows, int) or not 1 <= rows <= _MAX_LINKS_PER_TABLE or not isinstance(places, list):
+            raise ValueError(f"{ATTRIBUTE} is {value!r}, which lacks the rows of a table or the places of the files")
+        return cls(rows, tuple(map(str, places)))
 
 
 def table_name(number: int) -> str:
@@ -229,7 +229,7 @@ class LinkedStore(WrapperStore[Store]):
     @property
     def local(self) -> bool:
         """True if chunks are read from a local disk."""
-        return self._settings.local
+        return not self._settings.places
 
     @property
     def places(self) -> Sequence[Store]:
@@ -338,6 +338,14 @@ def split_place(url: str) -> tuple[str, str]:
         bucket, _, name = rest.partition("/")
         return f"{scheme}://{bucket}", name
     return split_url(url)
+
+
+def place_of(url: str) -> str | None:
+    """Return the bucket or host of a remote file, None for a local one."""
+    if local_path(url) is not None:
+        return None
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def is_local_store(store: Store) -> bool:

@@ -28,7 +28,7 @@ from masksift.core.errors import UsageError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.retry import MAX_ATTEMPTS
 from masksift.storage.clients import BucketPath, obstore_store, open_filesystem
-from masksift.storage.credentials import cloud_of, reject_password
+from masksift.storage.credentials import cloud_of, options_for, reject_password
 from masksift.storage.retry import StoreRetryPolicy
 from masksift.storage.urls import join, local_path, unsupported_url_error
 from masksift.storage.zarr.links import (
@@ -254,7 +254,7 @@ class InstrumentedStore(WrapperStore[Store]):
         if settings is not None:
 
             def open_place(url: str) -> Store:
-                return open_store(url, options, read_only=True)
+                return open_store(url, options_for(url, options), read_only=True)
 
             size = math.prod(array.chunks) * array.dtype.itemsize
             self._store = LinkedStore(self._store, settings, size, open_place)

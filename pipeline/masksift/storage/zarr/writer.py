@@ -150,7 +150,7 @@ def create_linked_array(
     axes: Sequence[str],
     attributes: Mapping[str, Any],
     *,
-    local: bool,
+    places: Sequence[str],
 ) -> None:
     """Create an array whose chunks, one per index of the first axis, are in other files; see `links`.
 
@@ -162,7 +162,7 @@ def create_linked_array(
         dtype: Dtype with the byte order of the files.
         axes: Names of the axes.
         attributes: Further attributes of the array.
-        local: Whether all files are on a local disk.
+        places: Buckets or hosts of the files; none for local ones.
     """
     group = create_group(open_store(url, options, read_only=False), {})
     big = dtype.byteorder == ">" or (dtype.byteorder == "=" and sys.byteorder == "big")
@@ -176,7 +176,7 @@ def create_linked_array(
         compressors=None,
         fill_value=0,
         dimension_names=tuple(axes),
-        attributes={**attributes, LINKS_ATTRIBUTE: {"rows": LINKS_PER_TABLE, "local": local}},
+        attributes={**attributes, LINKS_ATTRIBUTE: {"rows": LINKS_PER_TABLE, "places": list(places)}},
     )
 
 
