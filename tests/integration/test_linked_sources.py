@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -438,6 +439,9 @@ def test_plan_of_files_names_the_command_that_links_them(folder: Folder, capsys:
         ("street.zarr", False),
         ("group.zarr/labels", False),
         ("missing", False),
+        ("annotations.zip", True),
+        ("masks.zip", False),
+        ("damaged.zip", False),
         (["a", "b"], False),
     ],
 )
@@ -446,6 +450,10 @@ def test_value_that_names_files_is_recognized(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("masks").mkdir()
+    for archive, member in (("annotations.zip", "annotations.xml"), ("masks.zip", "masks/zarr.json")):
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr(member, "")
+    Path("damaged.zip").touch()
     for place in ("street.zarr", "group.zarr/labels"):
         Path(place).mkdir(parents=True)
         Path(place, "zarr.json").touch()

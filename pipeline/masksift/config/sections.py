@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -430,14 +431,24 @@ _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 def are_files(value: Any) -> bool:
     """Return whether a value names files: an array file, annotations, a list of files, a glob, or a local directory.
 
-    A local directory that is a Zarr array or group, and a URL of a directory elsewhere, do not.
+    A local directory or archive of Zarr arrays, and the URL of a directory elsewhere, do not.
     """
     if not isinstance(value, str):
         return False
     path = local_path(value)
     if path is not None and os.path.isdir(path):
         return not any(os.path.exists(os.path.join(path, name)) for name in _ZARR_METADATA)
+    if path is not None and os.path.isfile(path):
+        return not (path.lower().endswith(".zip") and _is_zarr_archive(path))
     return value.lower().endswith(_FILE_ENDINGS) or has_wildcard(value)
+
+
+def _is_zarr_archive(path: str) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] in _ZARR_METADATA for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return True  # opening it as Zarr explains the damage
 
 
 def _array_urls(value: Any) -> Any:
