@@ -19,7 +19,7 @@ import masksift as package
 from masksift.config.sections import StorageSection
 from masksift.core.errors import DataError, UsageError
 from masksift.engine.completed_run import open_completed_run
-from masksift.prepare.ingest.npy import read_array, read_header
+from masksift.prepare.ingest.array_formats import read_array, read_header
 from masksift.prepare.ingest.raster import read_raster
 from masksift.storage.credentials import StoreConfig, reject_password, resolve_options
 from masksift.storage.objects import ObjectDirectory

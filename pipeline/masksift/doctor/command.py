@@ -16,7 +16,7 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.doctor.environment import check_credentials, check_environment
 from masksift.doctor.findings import FAILED, OK, Diagnosis, Finding
 from masksift.doctor.sources import check_sources
-from masksift.prepare.ingest.npy import EXTENSIONS
+from masksift.prepare.ingest.array_formats import EXTENSIONS
 from masksift.prepare.ingest.raster import RGB_EXTENSIONS
 from masksift.prepare.predict.config import PredictConfig
 from masksift.runner import make_block_tasks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
+from masksift.prepare.ingest.array_formats import EXTENSIONS, ImageArrays, read_image_arrays, read_label
 from masksift.prepare.ingest.binary import distinct_values
 from masksift.prepare.ingest.labels import IGNORED, Color
-from masksift.prepare.ingest.npy import EXTENSIONS, read_header, read_image, read_label
 from masksift.prepare.ingest.presets import PRESETS
 from masksift.prepare.ingest.raster import read_raster
 from masksift.quickstart.config import Flags
@@ -81,12 +81,14 @@ def _read(url: str, options: Mapping[str, Any]) -> LabelContent:
         if plane.ndim == 3:
             return LabelContent(frozenset(), frozenset(_distinct_colors(plane)))
         return LabelContent(frozenset(distinct_values(plane)), frozenset())
-    file = read_header(url, options)
-    if url.lower().endswith(".npy") and len(file.shape) == 3 and 1 not in file.shape:  # of all images
-        planes: Iterator[NDArray[Any]] = (read_image(file, i, options) for i in range(file.shape[0]))
+    found = read_image_arrays(url, options, "labels")
+    if isinstance(found, ImageArrays):
+        arrays = iter(found.arrays)
     else:
-        planes = iter([read_label(url, options)])
-    return LabelContent(frozenset().union(*map(distinct_values, planes)), frozenset())
+        is_of_all = len(found.shape) == 3 and 1 not in found.shape
+        arrays = found.images() if is_of_all else iter([found])
+    values = (distinct_values(read_label(array, options)) for array in arrays)
+    return LabelContent(frozenset().union(*values), frozenset())
 
 
 def _distinct_colors(image: NDArray[Any]) -> set[Color]:

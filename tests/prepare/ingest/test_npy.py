@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.lib.format import open_memmap
 
-from masksift.prepare.ingest.npy import read_header, read_image
+from masksift.prepare.ingest.array_formats import read_header
 from prepare.ingest.helpers import assert_ingest_fails, read_source
 from support.cli import run_cli
 from support.datasets import Array, Data
@@ -68,7 +68,7 @@ def test_read_image_reads_one_image_of_a_sparse_8_gib_array(tmp_path: Path) -> N
     del large
     array = read_header(url, {})
     assert array.shape == (2048, 4, 512, 512)
-    image = read_image(array, 1500, {})
+    image = list(array.images())[1500].read({})
     assert (image.shape, image.dtype, float(image.sum())) == ((4, 512, 512), np.float32, 7 * 512)
 
 
@@ -77,10 +77,22 @@ def test_read_image_reads_one_image_of_a_sparse_8_gib_array(tmp_path: Path) -> N
     [
         (DATA.labels[:4], DATA.predictions, "labels.npy holds 4 images, .*pred_probs.npy 5"),
         (DATA.labels[:, :, :9], DATA.predictions, "Label image 0 is 8 x 9, its prediction image 0 is 8 x 10"),
-        (DATA.labels[0], DATA.predictions, r"labels.npy has the shape \(8, 10\). Its images cannot be read one at a"),
-        (DATA.labels, np.asfortranarray(DATA.predictions), r"pred_probs.npy has the shape \(.*\) in Fortran order"),
+        (
+            DATA.labels[0],
+            DATA.predictions,
+            r"pred_probs.npy holds 5 images without names..* Pass --ids",
+        ),
+        (
+            DATA.labels,
+            np.asfortranarray(DATA.predictions),
+            r"pred_probs.npy has the shape \(.*\) and is not in C",
+        ),
         (DATA.labels, DATA.predictions.astype("i8"), "Predictions of image 0 are stored as int64"),
-        (DATA.labels.astype("f4"), DATA.predictions, "labels.npy is stored as float32, but class numbers are integers"),
+        (
+            DATA.labels.astype("f4"),
+            DATA.predictions,
+            r"labels.npy has the shape .* dtype float32, but labels are",
+        ),
         (np.where(np.arange(5)[:, None, None] == 3, 44, DATA.labels), DATA.predictions, r"mage 3 of .*the value 44"),
     ],
 )
@@ -93,4 +105,5 @@ def test_invalid_arrays_are_refused(
 def test_array_with_a_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = list(save_arrays(tmp_path))
     args[3] = tmp_path
-    assert_ingest_fails("one array .*, but predictions are .* Use one .npy file for predictions too", capsys, *args)
+    message = "labels.npy holds 5 images without names. They cannot be matched by name with .* Pass --ids FILE"
+    assert_ingest_fails(message, capsys, *args)

@@ -134,7 +134,7 @@ def test_ingest_without_predictions_and_images_fails(
     assert_ingest_fails("predictions and images are missing", capsys, "--labels", inputs.labels, "--out", inputs.out)
     np.save(tmp_path / "labels.npy", inputs.data.labels)
     args = ("--labels", tmp_path / "labels.npy", "--images", tmp_path / "images", "--out", inputs.out)
-    assert_ingest_fails("Labels are one array", capsys, *args)
+    assert_ingest_fails("labels.npy holds 5 images without names.*images. Pass --ids", capsys, *args)
 
 
 def test_ingest_without_predictions_and_another_image_size_fails(

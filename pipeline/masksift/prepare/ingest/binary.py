@@ -76,7 +76,7 @@ class ValueSurvey:
         is_named |= config.remap is not None or config.label_offset is not None
         if is_named or inputs.colors:
             return set()
-        reader = LabelReader(2, {}, {}, array=inputs.arrays and inputs.arrays[0], lossy=config.allow_lossy)
+        reader = LabelReader(2, {}, {}, lossy=config.allow_lossy)
         found = self._collect(
             lambda pair: reader.read_stored(pair, self.options), lambda found: not found - ignored <= expected
         )
@@ -84,8 +84,7 @@ class ValueSurvey:
 
     def _integer_format(self, dtype: str) -> PredictionFormat:
         """Tell class numbers 0 and 1 from probabilities in steps of an unsigned integer."""
-        array, lossy = self.inputs.arrays and self.inputs.arrays[1], self.config.allow_lossy
-        reader = PredictionReader("positive", 2, (), dtype, self.config.kind, array, lossy)
+        reader = PredictionReader("positive", 2, (), dtype, self.config.kind, self.config.allow_lossy)
         top = int(np.iinfo(dtype).max)
 
         def is_probability(found: set[int]) -> bool:

@@ -126,7 +126,6 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
         {color_code(color): k for color, k in inputs.colors.items()},
         use_palette=config.colors is not None or inputs.use_palette,
         class_channel=preset.class_channel if preset else None,
-        array=inputs.arrays[0] if inputs.arrays else None,
         lossy=config.allow_lossy,
         background=inputs.background,
     )
@@ -177,7 +176,6 @@ def _make_prediction_reader(config: IngestConfig, inputs: Inputs, survey: Survey
         survey.order,
         dtype,
         config.kind,
-        inputs.arrays[1] if inputs.arrays else None,
         config.allow_lossy,
         config.scale,
     )

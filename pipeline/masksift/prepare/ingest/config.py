@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,13 +10,11 @@ from masksift.config.sections import ConfigSection, ExecutorSection, LabelOffset
 from masksift.config.types import ClassNameList, Integers, Names
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
-from masksift.storage.patterns import has_wildcard
 from masksift.storage.sources.overrides import check_remap_or_offset
-from masksift.storage.urls import local_path
 
 PresetName = Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"]
 AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
-_PREDICTION_KEYS = ("kind", "dtype", "scale", "axes", "resize", "ids")
+_PREDICTION_KEYS = ("kind", "dtype", "scale", "axes", "resize")
 """Keys without a meaning where there are no predictions."""
 
 
@@ -39,7 +36,9 @@ class IngestConfig(ConfigSection):
     images: str | None = Field(
         None, description="RGB images to copy, for review and for `masksift predict`: directory or glob"
     )
-    ids: str | None = Field(None, description="text file with one image id per line, for .npy arrays")
+    ids: str | None = Field(
+        None, description="text file with the name of one image per line, for an array of all images"
+    )
     preset: PresetName | None = Field(None, description="data set that defines classes, ignored values, ids and colors")
     classes: ClassNameList | None = Field(
         None,
@@ -108,11 +107,6 @@ class IngestConfig(ConfigSection):
             )
         if unused := [key for key in _PREDICTION_KEYS if key in self.model_fields_set]:
             raise UsageError(f"{unused[0]} is set, but there are no predictions", f"Drop --{unused[0]}")
-        if self.uses_arrays:
-            raise UsageError(
-                f"Labels are one array ({self.labels}), whose images have no names to match with {self.images}",
-                "Pass label files, or predictions as one .npy file",
-            )
 
     def _check_link(self) -> None:
         for key in ("dtype", "resize", "pad"):
@@ -123,13 +117,6 @@ class IngestConfig(ConfigSection):
                 )
         if self.predictions is None:
             raise UsageError("link is set, but there are no predictions", "Drop --link, or pass --predictions")
-
-    @property
-    def uses_arrays(self) -> bool:
-        """True if labels and predictions are one .npy array each."""
-        return self.labels.endswith(".npy") and (
-            not has_wildcard(self.labels) or os.path.isfile(local_path(self.labels) or "")
-        )
 
     def options(self) -> StorageOptions:
         """Resolve storage options for the files and the new source."""

@@ -6,26 +6,28 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from masksift.annotations import label_map
 from masksift.annotations.recognize import find_annotations
 from masksift.annotations.shapes import ClassNumbers, ShapeFiles, ShapeLabels
 from masksift.core.errors import DataError, UsageError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
+from masksift.prepare.ingest.array_formats import EXTENSIONS, is_array_file
+from masksift.prepare.ingest.array_formats.stored_array import StoredArray
+from masksift.prepare.ingest.array_inputs import find_label_arrays, find_prediction_arrays, read_ids
 from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.labels import IGNORED, ClassMap, Color, InputPair, read_color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
-from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_header
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS, image_size
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.patterns import has_wildcard
-from masksift.storage.urls import local_path
 
 SIDES = ("labels", "predictions")
+_P = TypeVar("_P", "_PredictionFiles", None)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class Inputs:
     rules: tuple[str, ...] = ()  # descriptions of the comparisons that matched files
     unmatched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # files without a partner, by side
     skipped_labels: int = 0  # label files in other encodings of the preset
-    arrays: tuple[NpyFile, NpyFile] | None = None  # of all labels and of all predictions
     background: int | None = None  # class of pixels that no shape covers
     use_palette: bool = False  # palette images are read as colors
 
@@ -49,9 +50,9 @@ class Inputs:
 class _LabelFiles:
     """Label files."""
 
-    keys: tuple[str, ...]  # names for matching
+    keys: tuple[str, ...]  # names for matching; () for arrays of all images without names
     files: tuple[str, ...]  # names in messages
-    urls: tuple[str, ...]
+    urls: tuple[str | StoredArray, ...]
     ids: tuple[str, ...] = ()  # alternative names for matching
     segments: tuple[tuple[tuple[int, int], ...], ...] = ()
     shapes: tuple[ShapeLabels, ...] = ()
@@ -62,6 +63,16 @@ class _LabelFiles:
         segments = self.segments[i] if self.segments else None
         shapes = self.shapes[i] if self.shapes else None
         return InputPair(name, self.urls[i], predictions, rgb, segments, shapes)
+
+
+@dataclass(frozen=True)
+class _PredictionFiles:
+    """Predictions of each image."""
+
+    format: PredictionFormat
+    files: tuple[str, ...]  # names in messages
+    locations: tuple[Any, ...]
+    keys: tuple[str, ...]  # names for matching; () for arrays of all images without names
 
 
 def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
@@ -77,13 +88,6 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
         colors = {}
     if config.colors is not None:
         classes, colors = read_color_table(config.colors, options, classes)
-    if config.uses_arrays:
-        return _match_arrays(config, classes, preset, options)
-    if config.ids is not None:
-        raise UsageError(
-            f"ids is {config.ids!r}, but the inputs are files, whose names are the image ids",
-            "Drop --ids, or use one .npy file of labels and one of predictions",
-        )
     if (inputs := _find_label_map_inputs(config, options)) is not None:
         return inputs
     values: ClassMap | None = None
@@ -98,7 +102,11 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
             f"background is {config.background!r}, but the labels are pixels ({config.labels})",
             "Drop --background; pass --ignore for values without a class",
         )
-    if config.labels.endswith(".json"):
+    if is_array_file(config.labels):
+        arrays, values = find_label_arrays(config, preset, options)
+        keys = tuple(stem(name) for name in arrays.names)
+        labels = _LabelFiles(keys, tuple(one.location for one in arrays.arrays), arrays.arrays)
+    elif config.labels.endswith(".json"):
         labels, categories = _find_panoptic(config, options)
         classes = classes or categories
         if len(classes) != len(categories):
@@ -147,7 +155,7 @@ def _find_label_map_inputs(config: IngestConfig, options: Mapping[str, Any]) -> 
 
 def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles | None:
     """Read labels that are polygons and masks of annotations; None for labels that are pixels."""
-    read = None if config.uses_arrays else find_annotations(config.labels, options)
+    read = None if is_array_file(config.labels) else find_annotations(config.labels, options)
     if read is None:
         return None
     for key in ("preset", "colors", "remap", "label_offset", "ignore"):
@@ -247,14 +255,18 @@ def _match_files(
     """Match labels with predictions and, if configured, RGB images."""
     if config.predictions is None:
         return _match_images_only(config, labels, classes, suffixes, options)
-    files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
-    prediction_format, locations = _detect_format(files, labels, classes)
-    names, urls = tuple(locations), tuple(locations.values())
-    keys = [stem(name, suffixes) for name in names] if prediction_format != "planes" else list(names)
-    matching = _match_labels(labels, keys, SIDES)
+    found = find_prediction_arrays(config.predictions, labels.keys, options)
+    if found is None:
+        predictions = _find_prediction_files(config.predictions, labels, classes, suffixes, options)
+    else:
+        keys = tuple(stem(name) for name in found.names)
+        predictions = _PredictionFiles("arrays", tuple(one.location for one in found.arrays), found.arrays, keys)
+    labels, predictions = _name_images(config, labels, predictions, options)
+    matching = _match_positions(config, labels, predictions) if not labels.keys else None
+    matching = matching or _match_labels(labels, predictions.keys, SIDES)
     unmatched = {
         "labels": tuple(labels.files[i] for i in matching.unmatched[0]),
-        "predictions": tuple(names[i] for i in matching.unmatched[1]),
+        "predictions": tuple(predictions.files[i] for i in matching.unmatched[1]),
     }
     rules = [f"labels and predictions: {matching.rule}"]
     rgb: dict[int, str] = {}
@@ -269,10 +281,11 @@ def _match_files(
             "images": tuple(images.names[j] for j in image_matching.unmatched[1]),
         }
         rules.append(f"labels and images: {image_matching.rule}")
-    pairs = tuple(labels.pair(i, matching.names[i], urls[j], rgb.get(i)) for i, j in matching.pairs)
+    locations = predictions.locations
+    pairs = tuple(labels.pair(i, matching.names[i], locations[j], rgb.get(i)) for i, j in matching.pairs)
     unmatched = {side: files for side, files in unmatched.items() if files}
     return Inputs(
-        pairs, prediction_format, classes, rules=tuple(rules), unmatched=unmatched, skipped_labels=labels.skipped
+        pairs, predictions.format, classes, rules=tuple(rules), unmatched=unmatched, skipped_labels=labels.skipped
     )
 
 
@@ -285,6 +298,7 @@ def _match_images_only(
 ) -> Inputs:
     """Match labels with RGB images where there are no predictions. An image is read, so a label needs one."""
     assert config.images is not None
+    labels, _ = _name_images(config, labels, None, options)
     files = find_files(config.images, options, RGB_EXTENSIONS)
     matching = _match_labels(labels, [stem(name, suffixes) for name in files.names], ("labels", "images"))
     unmatched = {
@@ -295,6 +309,36 @@ def _match_images_only(
     unmatched = {side: names for side, names in unmatched.items() if names}
     rules = (f"labels and images: {matching.rule}",)
     return Inputs(pairs, None, classes, rules=rules, unmatched=unmatched, skipped_labels=labels.skipped)
+
+
+def _match_positions(config: IngestConfig, labels: _LabelFiles, predictions: _PredictionFiles) -> Matching:
+    """Match two arrays of all images, neither of which has names."""
+    images = len(labels.files)
+    if images != len(predictions.files):
+        raise DataError(
+            f"{config.labels} holds {images:,} images, {config.predictions} {len(predictions.files):,}",
+            "Use arrays of the same images",
+        )
+    if config.images is not None and not labels.ids:
+        raise UsageError(
+            f"{config.labels} holds {images:,} images without names, but images are {config.images}",
+            "Pass --ids FILE with the name of one image per line, in the order of the array, or drop --images",
+        )
+    return Matching(tuple((i, i) for i in range(images)), ((), ()), labels.ids or ("",) * images, "by position")
+
+
+def _find_prediction_files(
+    place: str,
+    labels: _LabelFiles,
+    classes: tuple[str, ...] | None,
+    suffixes: Sequence[str],
+    options: Mapping[str, Any],
+) -> _PredictionFiles:
+    files = find_files(place, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
+    prediction_format, locations = _detect_format(files, labels, classes)
+    names = tuple(locations)
+    keys = names if prediction_format == "planes" else tuple(stem(name, suffixes) for name in names)
+    return _PredictionFiles(prediction_format, names, tuple(locations.values()), keys)
 
 
 def _match_labels(labels: _LabelFiles, keys: Sequence[str], sides: tuple[str, str]) -> Matching:
@@ -352,58 +396,31 @@ def _class_directories(files: Files, classes: Sequence[str] | None) -> dict[str,
     return {directory: tuple(files.url(planes[k]) for k in range(count)) for directory, planes in directories.items()}
 
 
-def _match_arrays(
-    config: IngestConfig, classes: tuple[str, ...] | None, preset: Preset, options: Mapping[str, Any]
-) -> Inputs:
-    """Pair one .npy file of all labels (N, H, W) with one of all predictions, three or more axes with images first."""
-    assert config.predictions is not None
-    if config.images is not None or not config.predictions.endswith(".npy"):
+def _name_images(
+    config: IngestConfig, labels: _LabelFiles, predictions: _P, options: Mapping[str, Any]
+) -> tuple[_LabelFiles, _P]:
+    """Name the images of an array by --ids. Two arrays without names are matched by position."""
+    unnamed = [side for side in (labels, predictions) if side is not None and not side.keys]
+    place = str(config.labels if labels in unnamed else config.predictions)
+    if config.ids is None and len(unnamed) == 1:
+        others = config.labels if unnamed[0] is predictions else config.predictions or config.images
         raise UsageError(
-            f"Labels are one array ({config.labels}), but "
-            + (f"images are {config.images}" if config.images else f"predictions are {config.predictions}"),
-            "Arrays are matched by position",
-            "Use one .npy file for predictions too, and drop --images",
+            f"{place} holds {len(unnamed[0].files):,} images without names",
+            f"They cannot be matched by name with {others}",
+            "Pass --ids FILE with the name of one image per line, in the order of the array",
         )
-    values = preset.encodings.get("")
-    if preset.encodings and values is None and config.remap is None:
-        raise UsageError(
-            f"Label values in {config.labels} could be any of the ids of {config.preset}",
-            "Pass --remap 7:0,8:1 to map them to classes",
-        )
-    # workers may run in other directories than this process
-    labels, predictions = (read_header(local_path(url) or url, options) for url in (config.labels, config.predictions))
-    for array, fits in ((labels, len(labels.shape) == 3), (predictions, len(predictions.shape) >= 3)):
-        if not fits or array.fortran_order:
-            raise DataError(
-                f"{array.url} has the shape {array.shape}" + (" in Fortran order" if array.fortran_order else ""),
-                "Its images cannot be read one at a time",
-                "Write labels (N, H, W) and predictions (N, K, H, W) or (N, H, W), with numpy.ascontiguousarray",
-            )
-    if labels.dtype.kind not in "iub":
-        raise DataError(
-            f"{config.labels} is stored as {labels.dtype.name}, but class numbers are integers",
-            "Write integers (uint8 up to 256 values)",
-        )
-    images = labels.shape[0]
-    if images != predictions.shape[0] or not images:
-        raise DataError(
-            f"{config.labels} holds {images:,} images, {config.predictions} {predictions.shape[0]:,}",
-            "Use arrays of the same images",
-        )
-    pairs = tuple(InputPair(name, i, i) for i, name in enumerate(_read_ids(config, images, options)))
-    rules = ("labels and predictions: by position",)
-    return Inputs(pairs, "array", classes, values, rules=rules, arrays=(labels, predictions))
-
-
-def _read_ids(config: IngestConfig, images: int, options: Mapping[str, Any]) -> Sequence[str]:
     if config.ids is None:
-        return [""] * images
-    with open_file(config.ids, options) as file:
-        ids = [unicodedata.normalize("NFC", line.decode("utf-8-sig").strip()) for line in file]
-    if len(ids) != images or len(set(ids)) < images:
-        raise DataError(
-            f"{config.ids} has {len(set(ids)):,} image ids in {len(ids):,} lines, but {config.labels} holds {images:,} "
-            "images",
-            "Write one line per image, each with a different id",
+        return labels, predictions
+    if not unnamed:
+        raise UsageError(
+            f"ids is {config.ids!r}, but the inputs are files, whose names are the image ids",
+            "Drop --ids, or use one array of all labels or of all predictions",
         )
-    return ids
+    ids = read_ids(config.ids, len(unnamed[0].files), place, options)
+    if len(unnamed) == 2:
+        return replace(labels, ids=ids), predictions
+    keys = tuple(stem(name) for name in ids)
+    if labels in unnamed:
+        return replace(labels, keys=keys), predictions
+    assert predictions is not None
+    return labels, replace(predictions, keys=keys)

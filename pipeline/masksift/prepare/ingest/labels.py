@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from masksift.annotations.shapes import ShapeLabels, draw_shapes
 from masksift.core.advice import MAX_LISTED_LABELS, label_advice
 from masksift.core.errors import DataError, UsageError
-from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_image, read_label
+from masksift.prepare.ingest.array_formats import EXTENSIONS, read_label
+from masksift.prepare.ingest.array_formats.stored_array import StoredArray
 from masksift.prepare.ingest.raster import read_raster
 from masksift.storage.files import open_file
 
@@ -29,8 +30,8 @@ class InputPair:
     """Input files of one image."""
 
     name: str
-    label: str | int  # URL, or index into the array of all labels
-    predictions: str | int | tuple[str, ...] | None  # URL, index into the array of all, one URL per class, or none
+    label: str | StoredArray  # URL, or array in a file of all labels
+    predictions: str | StoredArray | tuple[str, ...] | None  # URL, array in a file of all, one URL per class, or none
     rgb: str | None = None
     segments: tuple[tuple[int, int], ...] | None = None  # (segment id, class number) of a COCO panoptic label
     shapes: ShapeLabels | None = None  # of a label that is not stored as pixels
@@ -44,7 +45,8 @@ class InputPair:
     def urls(self) -> Iterator[str]:
         """URLs of the files."""
         predictions = self.predictions if isinstance(self.predictions, tuple) else (self.predictions,)
-        yield from (file for file in (self.label, *predictions, self.rgb) if isinstance(file, str))
+        files = (self.label, *predictions, self.rgb)
+        yield from (file.url if isinstance(file, StoredArray) else file for file in files if file is not None)
 
 
 def label_dtype(classes: int) -> str:
@@ -115,7 +117,6 @@ class LabelReader:
     colors: ClassMap  # by `color_code`
     use_palette: bool = False  # read a palette image as colors instead of indices
     class_channel: int | None = None  # channel of color files that holds class numbers
-    array: NpyFile | None = None  # labels of all images
     lossy: bool = False  # accept a compression that changes values
     background: int | None = None  # class of pixels without a shape; None ignores them
 
@@ -124,7 +125,7 @@ class LabelReader:
         if pair.shapes is not None:
             return draw_shapes(pair.shapes, self.background, label_dtype(self.classes), f"{pair.label} ({pair.name})")
         stored = self.read_stored(pair, options)
-        file = str(pair.label) if self.array is None else f"Image {pair.label} of {self.array.url}"
+        file = pair.label if isinstance(pair.label, str) else pair.label.location.replace("image ", "Image ", 1)
         if pair.segments is not None:
             return self._by_segment(stored, dict(pair.segments), file)
         if stored.ndim == 3 and self.class_channel is not None:
@@ -133,11 +134,8 @@ class LabelReader:
 
     def read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read integers (H, W) or colors (H, W, 3) as they are stored."""
-        if self.array is not None:
-            values = read_image(self.array, int(pair.label), options)
-            return values.astype(np.uint8) if values.dtype == bool else values
-        file = str(pair.label)
-        if file.lower().endswith(EXTENSIONS):
+        file = pair.label
+        if isinstance(file, StoredArray) or file.lower().endswith(EXTENSIONS):
             return read_label(file, options)
         gray = not self.colors and pair.segments is None and self.class_channel is None
         return read_raster(file, options, lossy=self.lossy, gray=gray, use_palette=self.use_palette)

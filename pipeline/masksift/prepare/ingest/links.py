@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,22 +15,30 @@ from masksift.core.errors import DataError, UsageError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
+from masksift.prepare.ingest.array_formats import (
+    EXTENSIONS,
+    ImageArrays,
+    is_array_file,
+    read_header,
+    read_image_arrays,
+)
+from masksift.prepare.ingest.array_formats.npy import member_offset
+from masksift.prepare.ingest.array_formats.stored_array import StoredArray, format_errors
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import InputPair
-from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, StoredValues, locate_values, read_header
 from masksift.prepare.ingest.predictions import drop_axes, plane_size
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS
 from masksift.prepare.ingest.survey import Survey
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
-from masksift.storage.files import find_files
+from masksift.storage.files import find_files, open_file
 from masksift.storage.sources.fingerprint import FileFacts
 from masksift.storage.urls import local_path
-from masksift.storage.zarr.links import LINKS_PER_TABLE, Link, place_of
+from masksift.storage.zarr.links import LINKS_PER_TABLE, Link, LinkedMember, place_of
 from masksift.storage.zarr.writer import create_linked_array, write_links
 
-LINKABLE_FORMATS = ("arrays", "array", "positive")
+LINKABLE_FORMATS = ("arrays", "positive")
 """Formats of predictions that a run can read as they are, if they are in array files."""
 _REMEDY = "Drop --link: `masksift ingest` converts them"
 
@@ -51,12 +61,28 @@ def are_linkable(config: IngestConfig, options: Mapping[str, Any]) -> bool:
     Planes of integers, which may be class numbers, are not: they are small, and `survey_inputs` tells by their values.
     """
     assert config.predictions is not None
-    files = find_files(config.predictions, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
-    if not all(name.lower().endswith(EXTENSIONS) for name in files.names):
+    header = _first_header(config.predictions, options)
+    if header is None or not _is_plain(header):
         return False
-    header = read_header(files.url(files.names[0]), options)
-    shape = drop_axes(header.shape[1:] if config.uses_arrays else header.shape)
+    of_all = is_array_file(config.labels) or len(drop_axes(header.shape)) > 3
+    shape = drop_axes(header.shape[1:] if of_all and header.name == "" else header.shape)
     return header.dtype.kind == "f" or (header.dtype.kind == "u" and plane_size(shape) is None)
+
+
+def _first_header(place: str, options: Mapping[str, Any]) -> StoredArray | None:
+    """Return the array of the first file, or of the first image in one file; None if there are files of images."""
+    if is_array_file(place):
+        found = read_image_arrays(place, options, "predictions")
+        return found.arrays[0] if isinstance(found, ImageArrays) else found
+    files = find_files(place, options, (*EXTENSIONS, *LOSSLESS_EXTENSIONS))
+    if not all(name.lower().endswith(EXTENSIONS) for name in files.names):
+        return None
+    return read_header(files.url(files.names[0]), options)
+
+
+def _is_plain(array: StoredArray) -> bool:
+    """Return whether the bytes in the file are the values of an array in C or Fortran order."""
+    return not array.bfloat16 and not array.text_bytes and array.order is not None
 
 
 def check_linkable(config: IngestConfig, survey: Survey) -> None:
@@ -78,11 +104,12 @@ def link_predictions(config: IngestConfig, inputs: Inputs, survey: Survey, progr
     with progress.stage("links", len(pairs)) as stage, ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
         for number, some in enumerate(split_items(pairs, LINKS_PER_TABLE)):
             links: list[Link] = []
-            for url, stored in _locate(some, inputs, options, pool):
+            for url, stored in _locate(some, options, pool):
                 layout = _layout_of(stored.header, survey)
                 if first is None:
                     first = layout
-                    _create_array(config, layout, len(pairs), _places(inputs))
+                    places = sorted({place for pair in pairs if (place := place_of(_url(pair))) is not None})
+                    _create_array(config, layout, len(pairs), places)
                 elif layout != first:
                     raise DataError(
                         f"Predictions in {url} are {layout}, those of the first image are {first}",
@@ -98,31 +125,57 @@ def link_predictions(config: IngestConfig, inputs: Inputs, survey: Survey, progr
 
 
 def _locate(
-    pairs: Sequence[InputPair], inputs: Inputs, options: Mapping[str, Any], pool: ThreadPoolExecutor
+    pairs: Sequence[InputPair], options: Mapping[str, Any], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[str, StoredValues]]:
     """Yield file and location of the values of each image."""
-    if inputs.arrays is not None:
-        array = inputs.arrays[1]
-        one = NpyFile(array.url, array.shape[1:], array.dtype, array.offset, array.fortran_order)
-        size = int(np.prod(one.shape, dtype=np.int64)) * one.dtype.itemsize
-        for pair in pairs:
-            yield array.url, StoredValues(one, array.offset + int(str(pair.label)) * size, size, None)
-        return
-    urls = [local_path(str(pair.predictions)) or str(pair.predictions) for pair in pairs]
-    yield from zip(urls, pool.map(lambda url: locate_values(url, options), urls), strict=True)
+    files = [pair.predictions if isinstance(pair.predictions, StoredArray) else _url(pair) for pair in pairs]
+    for values in pool.map(lambda file: locate_values(file, options), files):
+        yield values.header.url, values
 
 
-def _places(inputs: Inputs) -> list[str]:
-    """Return the buckets or hosts of the prediction files; none for local ones."""
-    urls = (str(pair.predictions) for pair in inputs.pairs) if inputs.arrays is None else [inputs.arrays[1].url]
-    return sorted({place for url in urls if (place := place_of(url)) is not None})
+def _url(pair: InputPair) -> str:
+    url = pair.predictions.url if isinstance(pair.predictions, StoredArray) else str(pair.predictions)
+    return local_path(url) or url
 
 
-def _layout_of(header: NpyFile, survey: Survey) -> _Layout:
+@dataclass(frozen=True)
+class StoredValues:
+    """Location of the values of an array. ``offset``, ``size``: bytes of the file, of a whole archive member."""
+
+    header: StoredArray
+    offset: int
+    size: int
+    member: LinkedMember | None  # of an archive
+
+
+def locate_values(file: str | StoredArray, options: Mapping[str, Any]) -> StoredValues:
+    """Find the values of an array or of a file of one; DataError if they are not stored as a run can read them."""
+    header = read_header(file, options) if isinstance(file, str) else file
+    url, size = header.url, math.prod(header.shape) * header.dtype.itemsize
+    if not _is_plain(header):
+        raise DataError(
+            f"{header.location} is stored as bfloat16, as text or with gaps",
+            "A run cannot read it as it is",
+            _REMEDY,
+        )
+    if header.member is None:
+        return StoredValues(header, header.offset, size, None)
+    with format_errors(url), open_file(url, options) as opened, zipfile.ZipFile(opened) as archive:
+        info = archive.getinfo(header.member)
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("it is encrypted, or compressed with another method than deflate")
+        if info.file_size != header.offset + size:
+            raise ValueError(f"the array of shape {header.shape} has {info.file_size - header.offset:,} bytes")
+        deflated = info.compress_type == zipfile.ZIP_DEFLATED
+        member = LinkedMember(info.file_size, header.offset, info.CRC, deflated)
+        return StoredValues(header, member_offset(opened, info), info.compress_size, member)
+
+
+def _layout_of(header: StoredArray, survey: Survey) -> _Layout:
     shape, axes = drop_axes(header.shape), survey.order
     if survey.format == "positive":
         shape, axes = plane_size(shape) or shape, ("y", "x")
-    if header.fortran_order:  # the same bytes are the array with its axes in reverse order
+    if header.order == "F":  # the same bytes are the array with its axes in reverse order
         shape, axes = shape[::-1], axes[::-1]
     return _Layout(shape, axes, header.dtype)
 

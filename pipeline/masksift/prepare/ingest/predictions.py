@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError
+from masksift.prepare.ingest.array_formats import EXTENSIONS, read_array, read_header
+from masksift.prepare.ingest.array_formats.stored_array import StoredArray
 from masksift.prepare.ingest.labels import InputPair
-from masksift.prepare.ingest.npy import EXTENSIONS, NpyFile, read_array, read_header, read_image
 from masksift.prepare.ingest.raster import raster_header, read_raster, resize_bilinear, resize_nearest
 from masksift.scoring.kernels.decode import add_background
 
-PredictionFormat = Literal["arrays", "numbers", "planes", "array", "positive"]
-"""One .npy or .npz per image; a plane of class numbers; a grayscale image per class; one .npy of all images; a plane of
-the positive class of two."""
+PredictionFormat = Literal["arrays", "numbers", "planes", "positive"]
+"""An array per image; a plane of class numbers; a grayscale image per class; a plane of the positive class of two."""
 RANGE_TOLERANCE = 1e-3
 """Largest distance of a stored probability from [0, 1]."""
 
@@ -27,7 +27,8 @@ def stored_shape(
 ) -> tuple[tuple[int, ...], str]:
     """Read shape and dtype of an image's predictions from headers: (H, W) of an image, else as `drop_axes`."""
     if prediction_format == "arrays":
-        file = read_header(str(pair.predictions), options)
+        file = pair.predictions if isinstance(pair.predictions, StoredArray) else None
+        file = file or read_header(str(pair.predictions), options)
         return drop_axes(file.shape), file.dtype.name
     if prediction_format == "planes":
         assert isinstance(pair.predictions, tuple)
@@ -61,7 +62,6 @@ class PredictionReader:
     order: tuple[str, ...]  # stored axes of one image
     dtype: str  # to write; the writer, not the reader, converts to uint8 and uint16
     kind: str
-    array: NpyFile | None = None  # predictions of all images
     lossy: bool = False  # accept a compression that changes values
     scale: float | None = None  # probability per step of integers; 1 / maximum of the dtype by default
 
@@ -97,8 +97,8 @@ class PredictionReader:
 
     def read_plane(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read one plane (H, W): class numbers, or the positive class of two."""
-        if self.array is None and not str(pair.predictions).lower().endswith(EXTENSIONS):
-            plane = read_raster(str(pair.predictions), options, lossy=self.lossy, gray=True)
+        if isinstance(pair.predictions, str) and not pair.predictions.lower().endswith(EXTENSIONS):
+            plane = read_raster(pair.predictions, options, lossy=self.lossy, gray=True)
         else:
             plane = self._read_stored(pair, options)
         size = plane_size(plane.shape)
@@ -111,15 +111,11 @@ class PredictionReader:
 
     def location(self, pair: InputPair) -> str:
         """Describe where an image's predictions are stored."""
-        if self.array is not None:
-            return f"image {pair.predictions} of {self.array.url}"
+        if isinstance(pair.predictions, StoredArray):
+            return pair.predictions.location
         return pair.predictions[0] if isinstance(pair.predictions, tuple) else str(pair.predictions)
 
     def _read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
-        if self.array is not None:
-            assert isinstance(pair.predictions, int)
-            values = read_image(self.array, pair.predictions, options)
-            return values.reshape(drop_axes(values.shape))
         if isinstance(pair.predictions, tuple):
             planes = [read_raster(url, options, lossy=self.lossy, gray=True) for url in pair.predictions]
             for url, plane in zip(pair.predictions, planes, strict=True):
@@ -131,7 +127,8 @@ class PredictionReader:
                         "Write the classes of an image as grayscale images of one size, with 8 or 16 bits",
                     )
             return np.stack(planes)
-        values = read_array(str(pair.predictions), options)
+        array = pair.predictions
+        values = array.read(options) if isinstance(array, StoredArray) else read_array(str(array), options)
         return values.reshape(drop_axes(values.shape))
 
     def _read_one_hot(

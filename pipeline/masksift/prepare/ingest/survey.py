@@ -12,12 +12,13 @@ from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.core.specs import PREDICTION_DTYPES
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
+from masksift.prepare.ingest.array_formats import EXTENSIONS, label_size, read_label_size
+from masksift.prepare.ingest.array_formats.stored_array import StoredArray
 from masksift.prepare.ingest.binary import ValueSurvey
 from masksift.prepare.ingest.config import AXIS_ORDERS, IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import ClassMap, InputPair
-from masksift.prepare.ingest.npy import EXTENSIONS, read_label_size
-from masksift.prepare.ingest.predictions import PredictionFormat, drop_axes, plane_size, stored_shape
+from masksift.prepare.ingest.predictions import PredictionFormat, plane_size, stored_shape
 from masksift.prepare.ingest.raster import image_size, raster_header
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
@@ -63,20 +64,15 @@ def survey_inputs(
 ) -> Survey:
     """Read every header; DataError, naming two files, if sizes, dtypes or numbers of classes differ."""
     headers: dict[_ImageHeaders, InputPair] = {}
-    if inputs.arrays is not None:
-        labels, predictions = inputs.arrays
-        size, shape = (labels.shape[1], labels.shape[2]), drop_axes(predictions.shape[1:])
-        headers[_ImageHeaders(size, shape, predictions.dtype.name, None)] = inputs.pairs[0]
-    else:
-        with (
-            progress.stage("headers", len(inputs.pairs)) as stage,
-            ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool,
-        ):
-            for pairs in split_items(inputs.pairs, _IMAGES_PER_UPDATE):
-                headers_of_pairs = pool.map(lambda pair: _read_headers(pair, inputs, config, options), pairs)
-                for pair, header in zip(pairs, headers_of_pairs, strict=True):
-                    headers.setdefault(header, pair)
-                stage.advance(TaskResult(0, len(pairs), 0, {SCORED: len(pairs)}))
+    with (
+        progress.stage("headers", len(inputs.pairs)) as stage,
+        ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool,
+    ):
+        for pairs in split_items(inputs.pairs, _IMAGES_PER_UPDATE):
+            headers_of_pairs = pool.map(lambda pair: _read_headers(pair, inputs, config, options), pairs)
+            for pair, header in zip(pairs, headers_of_pairs, strict=True):
+                headers.setdefault(header, pair)
+            stage.advance(TaskResult(0, len(pairs), 0, {SCORED: len(pairs)}))
     values = ValueSurvey(inputs, config, options, progress)
     names, prediction_format = inputs.classes, inputs.prediction_format
     if prediction_format is None:
@@ -127,18 +123,24 @@ def _class_count(names: tuple[str, ...] | None, config: IngestConfig) -> int:
 
 def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options: Mapping[str, Any]) -> _ImageHeaders:
     lossy = config.allow_lossy
-    file = str(pair.label)
-    is_array = file.lower().endswith(EXTENSIONS)
-    if pair.shapes is not None:
-        label = (pair.shapes.height, pair.shapes.width)
-    else:
-        label = read_label_size(file, options) if is_array else raster_header(file, options, lossy=lossy)[0]
+    label = _label_size(pair, options, lossy)
     shape: tuple[int, ...] = ()
     dtype = ""
     if inputs.prediction_format is not None:
         shape, dtype = stored_shape(inputs.prediction_format, pair, options, lossy=lossy)
     rgb, rotated = (None, False) if pair.rgb is None else image_size(pair.rgb, options)
     return _ImageHeaders(label, shape, dtype, rgb, rotated)
+
+
+def _label_size(pair: InputPair, options: Mapping[str, Any], lossy: bool) -> Size:
+    file = pair.label
+    if pair.shapes is not None:
+        return pair.shapes.height, pair.shapes.width
+    if isinstance(file, StoredArray):
+        return label_size(file)
+    if file.lower().endswith(EXTENSIONS):
+        return read_label_size(file, options)
+    return raster_header(file, options, lossy=lossy)[0]
 
 
 def _common_dtype(headers: _Headers) -> str:
@@ -263,6 +265,6 @@ def _canvas(headers: _Headers, order: Axes, config: IngestConfig) -> tuple[int, 
 def _name(pair: InputPair, side: str = "predictions") -> str:
     """Name a file, or an index into an array, in messages."""
     value = pair.label if side == "label" or pair.predictions is None else pair.predictions
-    if isinstance(value, int):
-        return f"image {value}"
+    if isinstance(value, StoredArray):
+        return f"image {value.name}" if isinstance(value.name, int) else value.location
     return value if isinstance(value, str) else value[0].rpartition("/")[0]
