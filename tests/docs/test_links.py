@@ -68,9 +68,19 @@ def test_api_page_documents_every_public_name() -> None:
     page = (ROOT / "docs/reference/api.md").read_text()
     paths = re.findall(r"^::: (\S+)$", page, re.M)
     of_lazy = {path.rpartition(".")[2] for path in paths if path.startswith("masksift.lazy.")}
-    documented = {path.rpartition(".")[2] for path in paths if not path.startswith("masksift.lazy.")}
+    others = ("masksift.lazy.", "masksift.integrations.")
+    documented = {path.rpartition(".")[2] for path in paths if not path.startswith(others)}
     assert documented - PRIVATE_BASES == set(masksift.__all__) - {"__version__"}
     assert of_lazy == {*lazy.__all__, "DatasetAccessor"}
+    adapters = set()
+    for module in (ROOT / "pipeline/masksift/integrations").glob(
+        "*.py"
+    ):  # not imported: their frameworks may be absent
+        names = re.search(r"^__all__ = \[(.*?)\]", module.read_text(), re.M | re.S)
+        adapters |= {
+            f"masksift.integrations.{module.stem}.{name}" for name in re.findall(r"\w+", names[1] if names else "")
+        }
+    assert {path for path in paths if path.startswith("masksift.integrations.")} == adapters
 
 
 def test_navigation_lists_every_page() -> None:

@@ -169,6 +169,21 @@ class SourceWriter(ABC):
         self._next = 0
 
     @property
+    def spec(self) -> SourceSpec:
+        """Description of the source: sizes, classes, ignore values and dtypes."""
+        return self._spec
+
+    @property
+    def padded(self) -> bool:
+        """True if `write` gets the unpadded sizes of images."""
+        return self._padded
+
+    @property
+    def has_pictures(self) -> bool:
+        """True if `write` gets RGB images."""
+        return self._pictures
+
+    @property
     def range(self) -> range:
         """Images of this writer."""
         unit = self._unit()
