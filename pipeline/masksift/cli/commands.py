@@ -170,6 +170,17 @@ def correct(args: argparse.Namespace) -> int:
     return 0
 
 
+def export_masks(args: argparse.Namespace) -> int:
+    """Run `masksift export masks`."""
+    from masksift.review.masks.config import MasksConfig
+
+    config = _config(args, MasksConfig)
+    from masksift.review.masks.command import export_masks
+
+    print(export_masks(config, _reporter(args)))
+    return 0
+
+
 def import_edits(args: argparse.Namespace) -> int:
     """Run `masksift import FORMAT`."""
     from masksift.review.imports.config import ImportConfig

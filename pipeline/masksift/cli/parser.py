@@ -225,6 +225,9 @@ def _add_export_formats(parser: CommandParser) -> None:
     text = "write the labels with the corrections that reviewers accepted"
     options = partial(_add_options_on_run, model_path="review.corrections.config:CorrectionsConfig")
     _add_command(formats, "corrections", commands.correct, text, options)
+    text = "write corrected labels as files in the form of the label files that were ingested"
+    options = partial(_add_options_on_run, model_path="review.masks.config:MasksConfig")
+    _add_command(formats, "masks", commands.export_masks, text, options)
 
 
 def _add_import_formats(parser: CommandParser) -> None:
@@ -401,4 +404,4 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int] | None, str, Call
 }
 """Function, help and options of each command."""
 
-_RESUMABLE = ("quickstart", "run", "score", "corrections", "ingest", "predict", "simulate", "sweep")
+_RESUMABLE = ("quickstart", "run", "score", "corrections", "masks", "ingest", "predict", "simulate", "sweep")

@@ -33,6 +33,7 @@ from masksift.scoring.kernels.decode import binary_dtype
 from masksift.storage.locations import check_output
 from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.label_files import ENCODING, LabelEncoding, write_label_urls
 from masksift.storage.urls import local_path
 
 INGEST_WORKER_BYTES = 256 * MIB
@@ -92,9 +93,21 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
             unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
             matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
-            record.write({**plan, "complete": True, **matching})
+            encoding = _write_label_files(record.directory, context, inputs)
+            record.write({**plan, "complete": True, **matching, **encoding})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
     return IngestResult(text, tuple(pair.name for pair in inputs.pairs), sum(map(len, inputs.unmatched.values())))
+
+
+def _write_label_files(directory: ObjectDirectory, context: IngestContext, inputs: Inputs) -> dict[str, Any]:
+    """Write which label files the source is made of, and return the record of their classes."""
+    # labels in one array, and annotations, are not files of one image each
+    pairs, labels = inputs.pairs, context.labels
+    if inputs.arrays is not None or any(pair.names_classes for pair in pairs):
+        return {}
+    write_label_urls(directory, [str(pair.label) for pair in pairs])
+    encoding = LabelEncoding(labels.values, labels.colors, labels.use_palette, labels.class_channel)
+    return {ENCODING: encoding.as_json()}
 
 
 def _check_output(config: IngestConfig, inputs: Inputs) -> None:

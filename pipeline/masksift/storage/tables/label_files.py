@@ -1,0 +1,87 @@
+"""Label files that a source was made of, and the classes of their values and colors.
+
+`masksift ingest` writes them into the group `ingest` of the source, for `masksift export masks`: a table with the URL
+of each image's label file, and the attribute ``label_encoding``. The record of `masksift predict` refers to its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from masksift.core.errors import DataError
+from masksift.core.json_text import parse_json
+from masksift.storage.objects import ObjectDirectory
+from masksift.storage.tables.parquet import read_table, write_table
+
+GROUP = "ingest"
+"""Zarr group in a source whose attributes are the record of its ingest."""
+ENCODING = "label_encoding"
+_TABLE = f"{GROUP}/label_files.parquet"
+_PREDICT_RECORD = "predict.json"
+
+
+@dataclass(frozen=True)
+class LabelEncoding:
+    """Classes in label files; -1 stands for ignored values and colors.
+
+    Attributes:
+        values: Class of each value of files with one channel.
+        colors: Class of each color, packed as red << 32 | green << 16 | blue.
+        use_palette: Palette images hold colors; otherwise their indices are values.
+        channel: Channel of color files that holds values; None if colors are classes.
+    """
+
+    values: Mapping[int, int]
+    colors: Mapping[int, int]
+    use_palette: bool
+    channel: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        tables = {name: [list(pair) for pair in getattr(self, name).items()] for name in ("values", "colors")}
+        return {**tables, "use_palette": self.use_palette, "channel": self.channel}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> LabelEncoding:
+        """Read the output of `as_json`."""
+        values, colors = ({int(code): int(k) for code, k in tree[name]} for name in ("values", "colors"))
+        return cls(values, colors, bool(tree["use_palette"]), tree["channel"])
+
+
+def write_label_urls(directory: ObjectDirectory, urls: Sequence[str]) -> None:
+    """Write the URL of the label file of each image of a source."""
+    write_table(directory, _TABLE, pa.table({"url": pa.array(urls, pa.string())}), ())
+
+
+def read_label_files(url: str, options: Mapping[str, Any]) -> tuple[Sequence[str], LabelEncoding] | None:
+    """Read URLs and encoding of the label files of a source; None if it was made of something else.
+
+    Args:
+        url: URL of the source.
+        options: Storage options.
+
+    Returns:
+        The URL of each image's label file, and what they hold.
+
+    Raises:
+        DataError: The record is damaged.
+    """
+    directory = ObjectDirectory(url, options)
+    try:
+        record = directory.read(f"{GROUP}/zarr.json")
+        if record is None:
+            predicted = directory.read(_PREDICT_RECORD)
+            source = None if predicted is None else parse_json(predicted)["configuration"]["source"]
+            return None if source is None else read_label_files(source, options)
+        encoding = parse_json(record)["attributes"].get(ENCODING)
+        if encoding is None:
+            return None
+        return read_table(directory, _TABLE, ["url"])["url"].to_pylist(), LabelEncoding.from_json(encoding)
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as e:
+        raise DataError(
+            f"The record of the label files of {url} is damaged ({type(e).__name__}: {e})", "Ingest the files again"
+        ) from e
