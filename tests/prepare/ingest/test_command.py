@@ -288,7 +288,8 @@ def test_record_is_a_zarr_group(inputs: InputFiles) -> None:
     group = zarr.open_group(inputs.out, mode="r")
     assert sorted(name for name, _ in group.arrays()) == ["image_id", "labels", "predictions"]
     assert group["ingest"].attrs["complete"] is True
-    assert sorted(name for name, _ in group.members(max_depth=None)) == ["image_id", "ingest", "labels", "predictions"]
+    members = ["image_id", "ingest", "ingest/label_file", "labels", "predictions"]
+    assert sorted(name for name, _ in group.members(max_depth=None)) == members
 
 
 def test_missing_rgb_image_is_black_and_recorded(inputs: InputFiles, tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ from masksift.scoring.kernels.decode import binary_dtype
 from masksift.storage.locations import check_output
 from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.label_files import ENCODING, LabelEncoding, write_label_urls
 from masksift.storage.urls import local_path
+from masksift.storage.zarr.label_files import ENCODING, LabelEncoding, write_label_urls
 
 INGEST_WORKER_BYTES = 256 * MIB
 """Memory of a worker before its first task."""
@@ -93,19 +93,19 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
             unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
             matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
-            encoding = _write_label_files(record.directory, context, inputs)
+            encoding = _write_label_files(context, inputs)
             record.write({**plan, "complete": True, **matching, **encoding})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
     return IngestResult(text, tuple(pair.name for pair in inputs.pairs), sum(map(len, inputs.unmatched.values())))
 
 
-def _write_label_files(directory: ObjectDirectory, context: IngestContext, inputs: Inputs) -> dict[str, Any]:
+def _write_label_files(context: IngestContext, inputs: Inputs) -> dict[str, Any]:
     """Write which label files the source is made of, and return the record of their classes."""
     # labels in one array, and annotations, are not files of one image each
     pairs, labels = inputs.pairs, context.labels
     if inputs.arrays is not None or any(pair.names_classes for pair in pairs):
         return {}
-    write_label_urls(directory, [str(pair.label) for pair in pairs])
+    write_label_urls(context.url, context.options, [str(pair.label) for pair in pairs])
     encoding = LabelEncoding(labels.values, labels.colors, labels.use_palette, labels.class_channel)
     return {ENCODING: encoding.as_json()}
 

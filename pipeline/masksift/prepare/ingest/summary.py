@@ -9,8 +9,8 @@ from masksift.prepare.ingest.binary import MASK
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.survey import Survey
-from masksift.storage.tables.label_files import GROUP
 from masksift.storage.urls import join
+from masksift.storage.zarr.label_files import GROUP
 
 RECORD_GROUP = GROUP
 """Zarr group in the source whose attributes are the plan and the record of the ingest."""

@@ -27,8 +27,8 @@ from masksift.storage.sources.corrected_labels import RECORD as CORRECTIONS
 from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.open import open_source
-from masksift.storage.tables.label_files import LabelEncoding, read_label_files
 from masksift.storage.urls import local_path
+from masksift.storage.zarr.label_files import LabelEncoding, read_label_files
 from masksift.storage.zarr.per_image import image_ids
 
 RECORD = "masks.json"
@@ -88,7 +88,7 @@ def _open_sources(run: CompletedRun, config: MasksConfig) -> list[tuple[SourceSp
             continue
         if spec.stored_evidence:
             raise DataError(
-                f"{spec.url} holds evidence, which has no labels of its own",
+                f"{spec.url} holds evidence, which has no labels to compare",
                 "Write the files from the labels that the evidence was made of",
             )
         sources.append(

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from masksift.core.errors import DataError
-from masksift.storage.tables.label_files import LabelEncoding
+from masksift.storage.zarr.label_files import LabelEncoding
 
 IGNORED = -1
 _FORMATS = ("PNG", "TIFF", "BMP", "WEBP")

@@ -23,7 +23,7 @@ from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.files import open_file
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.label_files import LabelEncoding
+from masksift.storage.zarr.label_files import LabelEncoding
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 

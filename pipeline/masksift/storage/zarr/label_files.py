@@ -1,6 +1,6 @@
 """Label files that a source was made of, and the classes of their values and colors.
 
-`masksift ingest` writes them into the group `ingest` of the source, for `masksift export masks`: a table with the URL
+`masksift ingest` writes them into the group `ingest` of the source, for `masksift export masks`: an array with the URL
 of each image's label file, and the attribute ``label_encoding``. The record of `masksift predict` refers to its source.
 """
 
@@ -10,17 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
+import zarr
 
 from masksift.core.errors import DataError
 from masksift.core.json_text import parse_json
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.tables.parquet import read_table, write_table
+from masksift.storage.urls import join
+from masksift.storage.zarr.stores import open_store
+from masksift.storage.zarr.writer import create_array
 
 GROUP = "ingest"
 """Zarr group in a source whose attributes are the record of its ingest."""
 ENCODING = "label_encoding"
-_TABLE = f"{GROUP}/label_files.parquet"
+_ARRAY = "label_file"
+_CHUNK = 1 << 16
 _PREDICT_RECORD = "predict.json"
 
 
@@ -52,9 +56,11 @@ class LabelEncoding:
         return cls(values, colors, bool(tree["use_palette"]), tree["channel"])
 
 
-def write_label_urls(directory: ObjectDirectory, urls: Sequence[str]) -> None:
-    """Write the URL of the label file of each image of a source."""
-    write_table(directory, _TABLE, pa.table({"url": pa.array(urls, pa.string())}), ())
+def write_label_urls(url: str, options: Mapping[str, Any], urls: Sequence[str]) -> None:
+    """Write the URL of the label file of each image of a source, whose group `ingest` exists."""
+    group = zarr.open_group(open_store(join(url, GROUP), options, read_only=False), mode="r+", zarr_format=3)
+    array = create_array(group, _ARRAY, shape=(len(urls),), dtype=str, chunks=(min(len(urls), _CHUNK),))
+    array[:] = np.array(urls, dtype=object)
 
 
 def read_label_files(url: str, options: Mapping[str, Any]) -> tuple[Sequence[str], LabelEncoding] | None:
@@ -80,7 +86,8 @@ def read_label_files(url: str, options: Mapping[str, Any]) -> tuple[Sequence[str
         encoding = parse_json(record)["attributes"].get(ENCODING)
         if encoding is None:
             return None
-        return read_table(directory, _TABLE, ["url"])["url"].to_pylist(), LabelEncoding.from_json(encoding)
+        array = zarr.open_array(open_store(join(url, GROUP, _ARRAY), options, read_only=True), mode="r", zarr_format=3)
+        return np.asarray(array[:]).tolist(), LabelEncoding.from_json(encoding)
     except (ValueError, KeyError, TypeError, FileNotFoundError) as e:
         raise DataError(
             f"The record of the label files of {url} is damaged ({type(e).__name__}: {e})", "Ingest the files again"
