@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from prepare.ingest.helpers import save_image
 from prepare.predict.helpers import make_images
-from review.helpers import run_sources
+from review.helpers import read_labels, run_sources
 from support.cli import error_message, exit_code, run_cli
 from support.datasets import Array
 from support.sources import make_data, write_source
@@ -41,14 +42,14 @@ def ingest(directory: Path, planes: Array, *args: object) -> Path:
     return run_sources(directory / "run", directory / "source.zarr")
 
 
-def correct(directory: Path, change: Callable[[Array], None], *images: str) -> Path:
-    """Import changed planes of some images, by default 1 and 3; returns the corrected labels."""
+def correct(directory: Path, change: Callable[[Array], None], *images: str, colors: Array | None = None) -> Path:
+    """Import changed masks, values or colors, of some images, by default 1 and 3; returns the corrected labels."""
     group: Any = zarr.open_group(directory / "source.zarr", mode="r")
     ids = group["image_id"][:].tolist()
     for name in images or ("1", "3"):
         plane = np.array(group["labels"][ids.index(name)])
         change(plane)
-        save_image(directory / f"edited/{name}.png", plane)
+        save_image(directory / f"edited/{name}.png", plane if colors is None else colors[np.minimum(plane, 3)])
     args = (directory / "edited", "--run", directory / "run", "--out", directory / "fixed")
     assert run_cli("import", "png", *args) == 0
     return directory / "fixed"
@@ -60,6 +61,17 @@ def export_masks(directory: Path, *args: object) -> dict[str, bytes]:
     assert run_cli("export", "masks", directory / "run", "--labels", directory / "fixed", "--out", out, *args) == 0
     files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     return {name: data for name, data in files.items() if not name.startswith("manifest") and name != "masks.json"}
+
+
+def assert_import_returns_the_labels(directory: Path) -> None:
+    """Check that an import of the exported files gives the labels that they were exported from."""
+    shutil.rmtree(directory / "out/manifest")
+    args = ("--run", directory / "run", "--out", directory / "again")
+    assert run_cli("import", "png", directory / "out", *args) == 0
+    again, fixed = (
+        np.asarray(zarr.open_array(directory / name / "source.zarr/labels")[:]) for name in ("again", "fixed")
+    )
+    np.testing.assert_array_equal(again, fixed)
 
 
 def paint(plane: Array) -> None:
@@ -107,6 +119,7 @@ def test_values_of_unchanged_pixels_stay_where_several_mean_one_class(planes: Ar
     ingest(tmp_path, planes, "--ignore", 255, "--remap", "0:0,1:1,7:1,2:2")
     correct(tmp_path, paint)
     files = export_masks(tmp_path)
+    assert_import_returns_the_labels(tmp_path)
     for i in (1, 3):
         np.testing.assert_array_equal(pixels(files[f"{i}.png"]), painted(stored[i]))
 
@@ -117,8 +130,9 @@ def test_color_masks_keep_their_colors(planes: Array, tmp_path: Path) -> None:
     for i, plane in enumerate(planes):
         save_image(tmp_path / f"masks/{i}.png", COLORS[np.minimum(plane, 3)])
     ingest(tmp_path, planes, "--colors", tmp_path / "colors.csv")
-    correct(tmp_path, paint)
+    correct(tmp_path, paint, colors=COLORS)
     files = export_masks(tmp_path)
+    assert_import_returns_the_labels(tmp_path)
     for i in (1, 3):
         np.testing.assert_array_equal(pixels(files[f"{i}.png"]), COLORS[np.minimum(painted(planes[i]), 3)])
 

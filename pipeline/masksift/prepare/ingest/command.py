@@ -24,6 +24,7 @@ from masksift.prepare.ingest.labels import InputPair, LabelReader, color_code, l
 from masksift.prepare.ingest.links import check_linkable, link_predictions
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
+from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS
 from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
 from masksift.prepare.ingest.survey import Survey, survey_inputs
 from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
@@ -101,11 +102,12 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
 
 def _write_label_files(context: IngestContext, inputs: Inputs) -> dict[str, Any]:
     """Write which label files the source is made of, and return the record of their classes."""
-    # labels in one array, and annotations, are not files of one image each
-    pairs, labels = inputs.pairs, context.labels
-    if inputs.arrays is not None or any(pair.names_classes for pair in pairs):
+    # annotations, and labels in a file of several images or of another format, are not written as files again
+    labels, endings = context.labels, (*LOSSLESS_EXTENSIONS, ".bmp", ".webp", ".npy")
+    urls = [pair.label for pair in inputs.pairs if isinstance(pair.label, str) and not pair.names_classes]
+    if len(urls) < len(inputs.pairs) or not all(url.lower().endswith(endings) for url in urls):
         return {}
-    write_label_urls(context.url, context.options, [str(pair.label) for pair in pairs])
+    write_label_urls(context.url, context.options, urls)
     encoding = LabelEncoding(labels.values, labels.colors, labels.use_palette, labels.class_channel)
     return {ENCODING: encoding.as_json()}
 

@@ -37,6 +37,6 @@ FORMATS: Mapping[str, ImportFormat] = {
     "coco": ImportFormat("coco", "COCO instances: .json"),
     "datumaro": ImportFormat("datumaro", "Datumaro format: directory or .json"),
     "fiftyone": ImportFormat("fiftyone", "FiftyOneDataset: directory"),
-    "png": ImportFormat("png", "directory or .zip of PNG masks of label values, named by image ID"),
+    "png": ImportFormat("png", "directory or .zip of PNG masks in the form that was ingested, named by image ID"),
 }
 """Formats by command-line name."""

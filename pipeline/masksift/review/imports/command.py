@@ -26,6 +26,7 @@ from masksift.review.label_edits import EditResult, LabelEdit, labels_left, summ
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.tables.lookup import filter_images
+from masksift.storage.zarr.label_files import LabelEncoding, read_label_encoding
 
 _REGION_COLUMNS = ("rank", "source", "index", "suggested", "rle")
 
@@ -64,6 +65,7 @@ def _make_edits(
     """Make the edits of each source, by its number, ordered by image."""
     regions = _listed_regions([key for image, key in zip(images, keys, strict=True) if _has_shapes(image)], run)
     sizes = _image_sizes(keys, run)
+    encodings = _encodings(images, keys, run)
     edits: dict[int, list[LabelEdit]] = {}
     for image, key in zip(images, keys, strict=True):
         size = sizes[key]
@@ -80,11 +82,21 @@ def _make_edits(
             f"{image.name} in {config.file}",
             image.labels,
             regions.get(key, ()),
+            encodings[key[0]] if isinstance(image.labels, PlaneFile) else None,
             run.context.options,
             accept_unchanged=accept,
         )
         edits.setdefault(run.source_index[key[0]], []).append(edit)
     return {number: sorted(edits[number], key=lambda edit: edit.index) for number in sorted(edits)}
+
+
+def _encodings(
+    images: Sequence[ReviewedImage], keys: Sequence[ImageKey], run: CompletedRun
+) -> dict[str, LabelEncoding | None]:
+    """Return the classes in the label files of each source with an image that is a plane; None without such files."""
+    names = {key[0] for image, key in zip(images, keys, strict=True) if isinstance(image.labels, PlaneFile)}
+    sources = {name: run.tasks.sources[run.source_index[name]].url for name in sorted(names)}
+    return {name: read_label_encoding(url, run.context.options) for name, url in sources.items()}
 
 
 def _has_size(image: ReviewedImage, size: tuple[int, int]) -> bool:

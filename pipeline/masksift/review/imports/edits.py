@@ -21,6 +21,7 @@ from masksift.review.imports.reviewed import PlaneFile
 from masksift.review.label_edits import Pixels, Plane, decode_rle
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.files import open_file
+from masksift.storage.zarr.label_files import LabelEncoding
 
 EDITED, UNCHANGED = "edited_shapes", "unchanged_regions"
 """Counters of an import: shapes that change labels, and regions that the file holds as they were exported."""
@@ -118,18 +119,28 @@ class PlaneEdit:
         index: Index of the image in its source.
         size: Rows and columns of the image.
         file: The file.
+        encoding: Classes in the label files that the source was made of, whose form the file has; None for a file with
+            a label map, and for other sources, whose label values it holds.
         options: Storage options.
     """
 
     index: int
     size: tuple[int, int]
     file: PlaneFile
+    encoding: LabelEncoding | None
     options: Mapping[str, Any] = field(repr=False)
 
     def changes(self, plane: Plane, spec: SourceSpec, counts: Counter[str]) -> Pixels:
         """Return the pixels whose class changes. Raises DataError for a damaged file or an unknown value or color."""
-        values = _read_png(self.file, self.size, self.options)
-        classes = self._classes_of_colors(values) if self.file.colors else self._classes_of_values(values, spec)
+        keeps_palette = not self.file.colors and not (self.encoding is not None and self.encoding.use_palette)
+        values = _read_png(self.file, self.size, self.options, keeps_palette=keeps_palette)
+        if self.file.colors:
+            codes = values.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+            classes = self._look_up(codes, self.file.colors, values, "is not in its label map")
+        elif self.encoding is None:
+            classes = self._classes_of_values(values, spec)
+        else:
+            classes = self._classes_of_files(values, self.encoding)
         no_label = np.iinfo(plane.dtype).max
         # labels that were not valid have no class either, and stay as they are
         keep = (classes == NO_LABEL) & (plane >= spec.classes)
@@ -151,20 +162,30 @@ class PlaneEdit:
             )
         return np.where(plane < spec.classes, plane.astype(np.int64), NO_LABEL)
 
-    def _classes_of_colors(self, colors: NDArray[Any]) -> NDArray[np.int64]:
-        if colors.ndim == 2:
-            colors = np.repeat(colors[..., None], 3, axis=2)
-        codes = colors.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-        known = np.array(sorted(self.file.colors), np.int64)
+    def _classes_of_files(self, values: NDArray[Any], encoding: LabelEncoding) -> NDArray[np.int64]:
+        problem = "no label file that was ingested could hold"
+        if values.ndim == 2:
+            return self._look_up(values.astype(np.int64), encoding.values, values, problem)
+        if not encoding.colors:
+            return self._look_up(values[..., 0].astype(np.int64), encoding.values, values, problem)
+        codes = values.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
+        return self._look_up(codes, encoding.colors, values, problem)
+
+    def _look_up(
+        self, codes: NDArray[np.int64], table: Mapping[int, int], values: NDArray[Any], problem: str
+    ) -> NDArray[np.int64]:
+        """Return the class of each code. Raises DataError for an unknown one, described by its value or color."""
+        known = np.array(sorted(table), np.int64)
         positions = np.searchsorted(known, codes).clip(max=len(known) - 1)
         if (unknown := known[positions] != codes).any():
             y, x = np.unravel_index(int(unknown.argmax()), unknown.shape)
-            color = ", ".join(map(str, colors[y, x]))
+            stored = values[y, x]
+            what = f"value {stored}" if values.ndim == 2 else f"color ({', '.join(map(str, stored))})"
             raise DataError(
-                f"{self._place} holds the color ({color}) at row {y}, column {x}, which is not in its label map",
-                "Download the annotations again",
+                f"{self._place} holds the {what} at row {y}, column {x}, which {problem}",
+                "Correct the file, or export the annotations again",
             )
-        numbers: NDArray[np.int64] = np.array([self.file.colors[int(code)] for code in known], np.int64)[positions]
+        numbers: NDArray[np.int64] = np.array([table[int(code)] for code in known], np.int64)[positions]
         return numbers
 
     @property
@@ -177,8 +198,10 @@ def _differences(plane: Plane, new: NDArray[np.integer[Any]]) -> Pixels:
     return Pixels(rows, columns, new[rows, columns].astype(np.int64))
 
 
-def _read_png(file: PlaneFile, size: tuple[int, int], options: Mapping[str, Any]) -> NDArray[Any]:
-    """Read values (H, W), palette indices (H, W) without colors, or colors (H, W, 3)."""
+def _read_png(
+    file: PlaneFile, size: tuple[int, int], options: Mapping[str, Any], *, keeps_palette: bool
+) -> NDArray[Any]:
+    """Read values (H, W), among them the indices of a palette that is kept, or colors (H, W, 3)."""
     place = file.url if file.member is None else f"{file.member} in {file.url}"
     limit = size[0] * size[1] * MAX_PNG_BYTES_PER_PIXEL + MAX_PNG_HEADER
     try:
@@ -193,9 +216,9 @@ def _read_png(file: PlaneFile, size: tuple[int, int], options: Mapping[str, Any]
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.size != size[::-1]:
                 raise ValueError(f"it has {image.size[1]} x {image.size[0]} pixels, its image {size[0]} x {size[1]}")
-            if file.colors and image.mode not in ("L", "I;16", "I"):
+            if file.colors or image.mode in ("RGB", "RGBA") or (image.mode == "P" and not keeps_palette):
                 return np.asarray(image.convert("RGB"))
-            return np.asarray(image)[..., :3] if image.mode in ("RGB", "RGBA") else np.asarray(image)
+            return np.asarray(image)
     except (OSError, ValueError, SyntaxError, KeyError, zipfile.BadZipFile) as e:
         raise DataError(f"{place} cannot be read as a mask ({e})", "Export the annotations again") from e
 
@@ -206,11 +229,12 @@ def make_edit(
     name: str,
     labels: ShapeLabels | PlaneFile,
     regions: Sequence[ListedRegion],
+    encoding: LabelEncoding | None,
     options: Mapping[str, Any],
     *,
     accept_unchanged: bool,
 ) -> ShapesEdit | PlaneEdit:
     """Make the edit of an image."""
     if isinstance(labels, PlaneFile):
-        return PlaneEdit(key_index, size, labels, options)
+        return PlaneEdit(key_index, size, labels, None if labels.colors else encoding, options)
     return ShapesEdit(key_index, size, name, labels, tuple(regions), accept_unchanged)

@@ -1,4 +1,4 @@
-"""PNG masks with the label values of the source, one per image, named by image ID."""
+"""PNG masks, one per image, named by image ID, in the form of the label files that the source was made of."""
 
 from __future__ import annotations
 

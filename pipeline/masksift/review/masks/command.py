@@ -28,7 +28,7 @@ from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.open import open_source
 from masksift.storage.urls import local_path
-from masksift.storage.zarr.label_files import LabelEncoding, read_label_files
+from masksift.storage.zarr.label_files import read_label_encoding, read_label_urls
 from masksift.storage.zarr.per_image import image_ids
 
 RECORD = "masks.json"
@@ -103,15 +103,13 @@ def _make_tasks(sources: Sequence[tuple[SourceSpec, SourceSpec]], options: Any) 
     tasks: list[MasksTask] = []
     total = sum(spec.images for spec, _ in sources)
     for spec, new in sources:
-        files = read_label_files(spec.url, options)
-        urls: Sequence[str] = ()
-        encoding: LabelEncoding | None = None
-        if files is None:
+        encoding = read_label_encoding(spec.url, options)
+        urls: Sequence[str] = () if encoding is None else read_label_urls(spec.url, options)
+        if encoding is None:
             names = FileNames()
             ids = image_ids(spec, 0, spec.images, options)
             paths = [f"{names.name(image_id)}.png" for image_id in ids]
         else:
-            urls, encoding = files
             root = os.path.commonpath([url.rpartition("/")[0] or "." for url in urls])
             paths = [url.removeprefix(root).lstrip("/") for url in urls]
         if len(sources) > 1:

@@ -63,32 +63,33 @@ def write_label_urls(url: str, options: Mapping[str, Any], urls: Sequence[str]) 
     array[:] = np.array(urls, dtype=object)
 
 
-def read_label_files(url: str, options: Mapping[str, Any]) -> tuple[Sequence[str], LabelEncoding] | None:
-    """Read URLs and encoding of the label files of a source; None if it was made of something else.
+def read_label_encoding(url: str, options: Mapping[str, Any]) -> LabelEncoding | None:
+    """Read the encoding of the label files of a source; None if it was made of something else."""
+    found = _find_record(url, options)
+    return None if found is None else found[1]
 
-    Args:
-        url: URL of the source.
-        options: Storage options.
 
-    Returns:
-        The URL of each image's label file, and what they hold.
+def read_label_urls(url: str, options: Mapping[str, Any]) -> list[str]:
+    """Read the URL of the label file of each image of a source that has an encoding."""
+    found = _find_record(url, options)
+    place = join(url if found is None else found[0], GROUP, _ARRAY)
+    array = zarr.open_array(open_store(place, options, read_only=True), mode="r", zarr_format=3)
+    urls: list[str] = np.asarray(array[:]).tolist()
+    return urls
 
-    Raises:
-        DataError: The record is damaged.
-    """
+
+def _find_record(url: str, options: Mapping[str, Any]) -> tuple[str, LabelEncoding] | None:
+    """Find the source that was ingested, and its encoding. Raises DataError for a damaged record."""
     directory = ObjectDirectory(url, options)
     try:
         record = directory.read(f"{GROUP}/zarr.json")
         if record is None:
             predicted = directory.read(_PREDICT_RECORD)
             source = None if predicted is None else parse_json(predicted)["configuration"]["source"]
-            return None if source is None else read_label_files(source, options)
+            return None if source is None else _find_record(source, options)
         encoding = parse_json(record)["attributes"].get(ENCODING)
-        if encoding is None:
-            return None
-        array = zarr.open_array(open_store(join(url, GROUP, _ARRAY), options, read_only=True), mode="r", zarr_format=3)
-        return np.asarray(array[:]).tolist(), LabelEncoding.from_json(encoding)
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as e:
+        return None if encoding is None else (url, LabelEncoding.from_json(encoding))
+    except (ValueError, KeyError, TypeError) as e:
         raise DataError(
             f"The record of the label files of {url} is damaged ({type(e).__name__}: {e})", "Ingest the files again"
         ) from e
