@@ -15,7 +15,7 @@ from PIL import Image
 
 from prepare.ingest.helpers import save_image
 from prepare.predict.helpers import make_images
-from review.helpers import read_labels, run_sources
+from review.helpers import run_sources
 from support.cli import error_message, exit_code, run_cli
 from support.datasets import Array
 from support.sources import make_data, write_source
