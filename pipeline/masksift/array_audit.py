@@ -38,6 +38,7 @@ from masksift.prepare.inputs import (
     LabelImages,
     check_images,
     prediction_members,
+    read_class_colors,
 )
 from masksift.review.class_agreement import agreement_text
 from masksift.review.export import FORMATS
@@ -71,6 +72,7 @@ def audit(
     pred_probs: Any,
     *,
     class_names: Sequence[str] | None = None,
+    class_colors: Any = None,
     ignore: int | Sequence[int] = (),
     image_ids: Sequence[str] | None = None,
     images: Any = None,
@@ -102,6 +104,8 @@ def audit(
             (N, 1, H, W) are the positive class of two.
         class_names: Names of the K classes. Default: "class 0", "class 1", ..., or "background", "foreground" if only
             the positive class is given.
+        class_colors: sRGB colors of the K classes (K, 3), 0 to 255, for `Audit.show` and `Audit.save`. Default:
+            generated ones.
         ignore: Label values of ignored pixels.
         image_ids: Ids of the N images. Default: their indices.
         images: RGB images (N, H, W, 3) uint8 for `Audit.show`, which reads the one it draws. Scores ignore them.
@@ -163,7 +167,10 @@ def audit(
     condensed = CondensedBatches(batches)
     thresholds = compute_thresholds(statistics, config.tccp.tau, BatchCounts(batches, classes))
     _warn_unless_scored(condensed, kind)
-    content = AuditedImages(config, settings.condense_config, settings.class_names, ids, given, condensed, statistics)
+    colors = read_class_colors(class_colors, classes)
+    content = AuditedImages(
+        config, settings.condense_config, settings.class_names, colors, ids, given, condensed, statistics
+    )
     return Audit(content, thresholds, images, reporter)
 
 
@@ -331,7 +338,8 @@ class Audit:
             agreement_text(row, self._class_names),
             more_regions_text(sum(map(len, tables)) - len(outlined)),
         ]
-        return draw_figure(view, self._class_names, title, outlined, [note for note in notes if note], side)
+        notes = [note for note in notes if note]
+        return draw_figure(view, self._class_names, title, outlined, notes, side, self._content.class_colors)
 
     def save(
         self, url: str, *, source: str | None = None, top: int = 500, storage: Mapping[str, Any] | None = None

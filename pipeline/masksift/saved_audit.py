@@ -17,6 +17,7 @@ from masksift.config.load import build_config, build_run_config
 from masksift.config.run import RunConfig
 from masksift.config.sections import StorageSection
 from masksift.core.errors import UsageError
+from masksift.core.specs import Color
 from masksift.core.task_result import TaskResult
 from masksift.prepare.inputs import LabelImages, argument_names
 from masksift.prepare.writers.evidence import EvidenceWriter
@@ -71,6 +72,7 @@ class AuditedImages:
         config: Settings of the audit.
         condense_config: Settings of its evidence.
         class_names: Names of the K classes.
+        class_colors: Their colors; empty for generated ones.
         ids: Ids of the N images.
         labels: Given labels.
         condensed: The N condensed images.
@@ -80,6 +82,7 @@ class AuditedImages:
     config: RunConfig
     condense_config: CondenseConfig
     class_names: Sequence[str]
+    class_colors: Sequence[Color]
     ids: Sequence[str]
     labels: LabelImages
     condensed: CondensedBatches
@@ -155,6 +158,7 @@ def _write_source(
         height=height,
         width=width,
         class_names=audited.class_names,
+        class_colors=audited.class_colors or None,
         ignore=used,
         kind=condense.prediction_kind,
         dtype=condense.dtype,

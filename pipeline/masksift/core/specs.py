@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 PREDICTION_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 """Dtypes of probabilities; logits are floats."""
+
+Color = tuple[int, int, int]
+"""Red, green and blue."""
 
 BINARY_MASK = ((0, 0), (255, 1))
 """Remap of the labels of two classes that are stored as 0 and 255."""
@@ -169,6 +172,7 @@ class SourceSpec:
         stored_evidence: Location, layout and lattice of a source that holds evidence instead of predictions.
         content_hashes: Hashes that identify the content of the arrays, and the places of files that they are linked to.
         members: Members of an ensemble; empty for a single prediction array.
+        class_colors: sRGB color of each class, 0 to 255, for display only; empty for generated colors.
     """
 
     index: int
@@ -190,6 +194,7 @@ class SourceSpec:
     stored_evidence: Mapping[str, Any] = field(default_factory=dict)
     content_hashes: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[EnsembleMember, ...] = ()
+    class_colors: tuple[Color, ...] = ()
 
     @property
     def prediction_arrays(self) -> tuple[ArraySpec, ...]:
@@ -227,9 +232,13 @@ class SourceSpec:
         return self.height * self.width
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields as plain JSON values; they enter the fingerprint of the plan."""
+        """Return all fields as plain JSON values; `class_colors` only if the source has colors."""
         tree: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return tree
+        return tree if self.class_colors else _without_colors(tree)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide results as plain JSON values; they enter the fingerprint of the plan."""
+        return _without_colors(self.as_json())
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Self:
@@ -246,8 +255,18 @@ class SourceSpec:
                 "remap": tuple((value, number) for value, number in tree["remap"]),
                 "size_arrays": tuple(map(array, tree["size_arrays"])),
                 "members": tuple(map(EnsembleMember.from_json, tree.get("members", ()))),
+                "class_colors": tuple(map(_color, tree.get("class_colors", ()))),
             }
         )
+
+
+def _without_colors(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tree.items() if name != "class_colors"}
+
+
+def _color(levels: Sequence[int]) -> Color:
+    red, green, blue = bytes(levels)  # a ValueError unless all are from 0 to 255
+    return red, green, blue
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from masksift.config.sections import RunArrays, StorageSection
 from masksift.core import signals
 from masksift.core.errors import UsageError
 from masksift.core.json_text import parse_json
+from masksift.core.specs import Color
 from masksift.core.status import SCORED
 from masksift.engine.image_parts import image_part_names, read_image_rows
 from masksift.engine.planning.layout import Settings
@@ -50,6 +51,11 @@ class CompletedRun:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.tasks.sources[0].class_names
+
+    @property
+    def class_colors(self) -> tuple[Color, ...]:
+        """Class colors, sRGB; empty if no source has any."""
+        return self.tasks.sources[0].class_colors
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def _writer_evidence(spec: SourceSpec, settings: Settings) -> ReusedEvidence:
 
 
 def _source_key(spec: SourceSpec) -> str:
-    return json.dumps({k: v for k, v in spec.as_json().items() if k not in _RUN_FIELDS}, sort_keys=True)
+    return json.dumps({k: v for k, v in spec.identity().items() if k not in _RUN_FIELDS}, sort_keys=True)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ ReusedEvidence = tuple[EvidenceLocation, Layout]
 
 def sources_identity(sources: Sequence[SourceSpec]) -> dict[str, Any]:
     """Return what identifies the data of sources: their number, values that all share, and hashes of all others."""
-    return {"count": len(sources), "fields": _summarize([source.as_json() for source in sources])}
+    return {"count": len(sources), "fields": _summarize([source.identity() for source in sources])}
 
 
 def _summarize(values: Sequence[Any]) -> Any:
@@ -49,6 +49,8 @@ def write_source_table(directory: ObjectDirectory, tasks: BlockTasks) -> None:
     ):
         tree = spec.as_json()
         del tree["class_names"]  # all sources have those of the table's metadata
+        if number:
+            tree.pop("class_colors", None)  # all sources have those of the first
         blocks = tasks.plan.blocks.source_blocks(number)
         rows.append(
             {
@@ -73,13 +75,15 @@ def read_source_table(directory: ObjectDirectory) -> list[tuple[SourceSpec, Reus
     """Return the sources of a run with their evidence. A missing or damaged table raises UsageError."""
     try:
         table = read_table(directory, SOURCE_TABLE, ("spec", "location", "layout"))
-        names = class_names_of(table)
+        rows, names = table.to_pylist(), class_names_of(table)
+        trees = [parse_json(row["spec"]) for row in rows]
+        shared = {"class_names": names, "class_colors": trees[0].get("class_colors", ())}
         return [
             (
-                SourceSpec.from_json({**parse_json(row["spec"]), "class_names": names}),
+                SourceSpec.from_json({**tree, **shared}),
                 evidence_from_json({name: parse_json(row[name]) for name in ("location", "layout")}),
             )
-            for row in table.to_pylist()
+            for row, tree in zip(rows, trees, strict=True)
         ]
     except (FileNotFoundError, ValueError, LookupError, TypeError) as e:  # Arrow's errors are ValueErrors
         raise UsageError(

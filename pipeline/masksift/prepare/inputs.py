@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, MasksiftError, UsageError
-from masksift.core.specs import PREDICTION_DTYPES
+from masksift.core.specs import PREDICTION_DTYPES, Color
 from masksift.scoring.arrays import detach, dtype_name, image_at, is_on_device, to_numpy
 from masksift.scoring.kernels.decode import complete_binary
+from masksift.storage.sources.validate import validate_class_colors
 
 MASKED = -1
 """Label of masked pixels where no ignore value is given: it is no class."""
@@ -251,6 +252,14 @@ def ignore_values(ignore: Any) -> tuple[int, ...]:
     except TypeError as e:
         kinds = ", ".join(sorted({type(value).__name__ for value in values}))
         raise UsageError(f"ignore holds values of type {kinds}", "Pass an integer, or a list of integers") from e
+
+
+def read_class_colors(colors: Any, classes: int) -> tuple[Color, ...]:
+    """Return the colors of an argument `class_colors` (classes, 3), none for None; DataError if they are invalid."""
+    if colors is None:
+        return ()
+    levels = [np.asarray(color).tolist() for color in colors]
+    return validate_class_colors("class_colors", levels, classes)
 
 
 def as_batch(value: Any, name: str) -> Any:

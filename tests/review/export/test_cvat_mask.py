@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from scipy import ndimage
 
-from masksift.review.export.cvat_mask import class_colors_with_background, object_ids
+from masksift.review.export.cvat_mask import distinct_colors, object_ids
 from masksift.review.file_names import label_map_names
+from masksift.review.rendering.palette import class_colors
 from review.export.helpers import PADDED, ExportedRun, decode_mask, export, read_with_tool
 from support.datasets import Array
 from support.moved_sources import move_sources
@@ -154,10 +155,10 @@ def test_export_without_regions_has_no_images(run: ExportedRun, tmp_path: Path) 
 
 @given(st.integers(1, 700))
 def test_colors_are_distinct_from_each_other_and_black(classes: int) -> None:
-    colors = class_colors_with_background(classes)
+    colors = distinct_colors(class_colors(classes))
     assert colors.shape == (classes + 1, 3)
     assert len({tuple(color) for color in colors.tolist()}) == classes + 1
-    np.testing.assert_array_equal(class_colors_with_background(classes + 1)[: classes + 1], colors)
+    np.testing.assert_array_equal(distinct_colors(class_colors(classes + 1))[: classes + 1], colors)
 
 
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 5)))

@@ -64,9 +64,9 @@ def spy_on_drawing(
     """Function that runs `show` and returns the arguments of `draw_figure`: view, title, regions, notes."""
     calls: list[Any] = []
 
-    def spy(view: ImageView, names: Any, title: Any, regions: Any, notes: Any, side: int) -> Any:
+    def spy(view: ImageView, names: Any, title: Any, regions: Any, notes: Any, side: int, colors: Any) -> Any:
         calls.append((view, title, regions, notes))
-        return original(view, names, title, regions, notes, side)
+        return original(view, names, title, regions, notes, side, colors)
 
     original = module.draw_figure
     monkeypatch.setattr(module, "draw_figure", spy)

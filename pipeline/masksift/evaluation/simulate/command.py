@@ -63,7 +63,7 @@ def simulate(config: SimulateConfig, progress: ProgressReporter) -> str:
     sources = open_data_set(config.sources, config.overrides(), options)
     check_output(config.out, source_urls(sources))
     params = [make_error_params(config, spec) for spec in sources]
-    plan = make_plan_record({"configuration": config.identity(), "sources": [source.as_json() for source in sources]})
+    plan = make_plan_record({"configuration": config.identity(), "sources": [source.identity() for source in sources]})
     context = SimulationContext(
         local_path(config.out) or config.out,
         plan["fingerprint"],

@@ -129,7 +129,7 @@ def _open_and_plan(config: SweepConfig) -> tuple[tuple[SourceSpec, ...], Plan]:
     identity = {
         "masksift": version("masksift"),
         "configuration": config.condense_identity(),
-        "sources": [spec.as_json() for spec in sources],
+        "sources": [spec.identity() for spec in sources],
     }
     remote = any(local_path(url) is None for url in (*config.sources, config.out))
     plan = make_plan(sources, Settings("auto", config.tccp.lattice, remote), identity)
@@ -251,7 +251,7 @@ def _make_record(
         "at": str(config.at),
         "configuration": config.model_dump(mode="json"),
         "versions": package_versions() | {"scipy": version("scipy"), "scikit-learn": version("scikit-learn")},
-        "sources": [spec.as_json() for spec in sources],
+        "sources": [spec.identity() for spec in sources],
         "images": plan.images,
         "counts": {SCORED: stats.counts[SCORED], "quarantined": plan.images - stats.counts[SCORED]},
         "settings": settings,

@@ -20,7 +20,7 @@ from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.resumable_job import ResumableJob
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, discover_inputs
-from masksift.prepare.ingest.labels import InputPair, LabelReader, color_code, label_dtype, value_map
+from masksift.prepare.ingest.labels import Color, InputPair, LabelReader, color_code, label_dtype, value_map
 from masksift.prepare.ingest.links import check_linkable, link_predictions
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
@@ -149,6 +149,7 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
         "height": survey.height,
         "width": survey.width,
         "classes": survey.class_names or classes,
+        "class_colors": _class_colors(config, inputs, survey),
         "ignore": int(np.iinfo(label_dtype(classes)).max),
         "kind": config.kind,
         "dtype": predictions.dtype if predictions else "uint8",
@@ -162,6 +163,22 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
     # workers may run in other directories than this process
     url = local_path(config.out) or config.out
     return IngestContext(url, writer_args, labels, predictions, config.resize, config.options())
+
+
+def _class_colors(config: IngestConfig, inputs: Inputs, survey: Survey) -> tuple[Color, ...] | None:
+    """Return the first color of each class in the labels, or those of the preset; None unless every class has one."""
+    first: dict[int, Color] = {}
+    for color, k in inputs.colors.items():
+        if max(color) <= 255:
+            first.setdefault(k, color)
+    colors = tuple(first[k] for k in range(survey.classes) if k in first)
+    if config.preset is not None and config.colors is None:
+        preset = PRESETS[config.preset]
+        if (
+            survey.class_names == preset.classes or config.remap is None
+        ):  # classes that have the meaning of the preset's
+            colors = preset.palette
+    return colors if len(colors) == survey.classes else None
 
 
 def _make_prediction_reader(config: IngestConfig, inputs: Inputs, survey: Survey) -> PredictionReader | None:

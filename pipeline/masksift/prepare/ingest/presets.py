@@ -23,6 +23,7 @@ class Preset:
     colors: Mapping[Color, int] = field(default_factory=dict)
     suffixes: tuple[str, ...] = ()  # ends of the names of all other files, which are not part of an image's name
     class_channel: int | None = None  # channel of color files that holds class numbers
+    palette: tuple[Color, ...] = ()  # color of each class, for display
 
 
 def preset_of_file_names(names: Iterable[str]) -> str | None:

@@ -128,7 +128,7 @@ def _identity(config: PredictConfig, source: LabeledSource, folds: _Folds, train
     """Collect everything that decides the predictions, except the code of a user's trainer."""
     identity = {
         "configuration": config.identity(),
-        "source": source.spec.as_json(),
+        "source": source.spec.identity(),
         "ids_and_groups": hashlib.sha256("\0".join([*folds.ids, *folds.groups]).encode()).hexdigest()[:16],
     }
     if not config.trains:

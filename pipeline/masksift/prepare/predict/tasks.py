@@ -87,6 +87,7 @@ class PredictContext:
             "height": spec.height,
             "width": spec.width,
             "classes": spec.class_names,
+            "class_colors": spec.class_colors or None,
             "ignore": self.ignore,
             "dtype": "uint8",
             "label_dtype": class_dtype(spec.classes).name if self.writes_class_indices else spec.labels.dtype,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +26,7 @@ from masksift.prepare.inputs import (
     as_batch,
     check_predictions,
     ignore_values,
+    read_class_colors,
     read_labels,
     read_predictions,
 )
@@ -113,6 +114,7 @@ class SourceWriter(ABC):
         width: Columns of an image.
         classes: Number of classes, or their names.
         class_names: Names of the classes; default: "class 0", "class 1", ...
+        class_colors: sRGB colors of the classes (K, 3), uint8, which reports and exports show; default: generated ones.
         ignore: Ignored label values.
         kind: "probabilities" or "logits".
         dtype: Dtype of the predictions; that of bfloat16 tensors is float32.
@@ -138,6 +140,7 @@ class SourceWriter(ABC):
         width: int,
         classes: int | Sequence[str] | None,
         class_names: Sequence[str] | None,
+        class_colors: Any,
         ignore: int | Sequence[int],
         kind: str,
         dtype: str,
@@ -162,7 +165,12 @@ class SourceWriter(ABC):
         )
         with argument_names(classes="class_names"):
             self._spec = _make_spec(
-                self._url, (images, len(names), height, width), dtype, label_dtype=label_dtype, overrides=overrides
+                self._url,
+                (images, len(names), height, width),
+                dtype,
+                label_dtype=label_dtype,
+                overrides=overrides,
+                class_colors=class_colors,
             )
         self._predictions, self._pictures, self._padded, self._part = predictions, pictures, padded, part
         self._ids: list[str] = []
@@ -340,6 +348,11 @@ class SourceWriter(ABC):
             write_image_ids(self._url, self._options, self._spec.images, self._unit(), stop - len(self._ids), self._ids)
         self._ids = []
 
+    def _class_attributes(self) -> dict[str, Any]:
+        """Return the attributes that name and color the classes."""
+        colors = {"class_colors": [list(color) for color in self._spec.class_colors]} if self._spec.class_colors else {}
+        return {"class_names": list(self._spec.class_names), **colors}
+
     @abstractmethod
     def _unit(self) -> int:
         """Return the number of images of a shard, which only one writer writes."""
@@ -367,7 +380,15 @@ def _class_names(classes: int | Sequence[str] | None, class_names: Sequence[str]
     return default_class_names(classes)
 
 
-def _make_spec(url: str, shape: tuple[int, ...], dtype: str, *, label_dtype: str, overrides: Overrides) -> SourceSpec:
+def _make_spec(
+    url: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    label_dtype: str,
+    overrides: Overrides,
+    class_colors: Any,
+) -> SourceSpec:
     """Describe a source to be written, predictions of ``shape`` (N, K, H, W), with the checks of an opened one."""
     images, _, height, width = shape
     predictions = ArraySpec(
@@ -381,14 +402,15 @@ def _make_spec(url: str, shape: tuple[int, ...], dtype: str, *, label_dtype: str
         np.dtype(label_dtype).itemsize,
         (0, 1, 2),
     )
-    return make_source_spec(url, predictions, labels, overrides)
+    colors = read_class_colors(class_colors, shape[1])
+    return replace(make_source_spec(url, predictions, labels, overrides), class_colors=colors)
 
 
 def make_task(spec: SourceSpec, settings: Settings, url: str, lattice: int = 4) -> BlockTask:
     """Make one task of the whole source, with its layout and the location of its evidence."""
     identity = {
         "masksift": version("masksift"),
-        "source": spec.as_json(),
+        "source": spec.identity(),
         "lattice": lattice,
         "evidence": settings.evidence_dtype,
     }

@@ -60,6 +60,7 @@ class EvidenceWriter(SourceWriter):
         width: int,
         classes: int | Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        class_colors: Any = None,
         ignore: int | Sequence[int] = (),
         kind: str = "probabilities",
         dtype: str = "float32",
@@ -80,6 +81,7 @@ class EvidenceWriter(SourceWriter):
             width=width,
             classes=classes,
             class_names=class_names,
+            class_colors=class_colors,
             ignore=ignore,
             kind=kind,
             dtype=dtype,
@@ -109,7 +111,7 @@ class EvidenceWriter(SourceWriter):
     def _create(self) -> None:
         spec, layout = self._spec, self._task.layout
         description = {
-            "spec": spec.as_json(),
+            "spec": spec.identity(),
             "layout": asdict(layout),
             "fingerprint": self._task.evidence_location.fingerprint,
             "lattice": self._lattice,
@@ -129,7 +131,7 @@ class EvidenceWriter(SourceWriter):
         dtypes |= {PREDICTED_CLASS: str(class_dtype(spec.classes)), LABELS: spec.labels.dtype}
         attributes = {
             EVIDENCE_ATTRIBUTE: description,
-            "class_names": list(spec.class_names),
+            **self._class_attributes(),
             "ignore": list(spec.ignore),
             "kind": "evidence",
         }

@@ -37,6 +37,7 @@ class PredictionWriter(SourceWriter):
         width: int,
         classes: int | Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        class_colors: Any = None,
         ignore: int | Sequence[int] = (),
         kind: str = "probabilities",
         dtype: str = "float32",
@@ -57,6 +58,7 @@ class PredictionWriter(SourceWriter):
             width=width,
             classes=classes,
             class_names=class_names,
+            class_colors=class_colors,
             ignore=ignore,
             kind=kind,
             dtype=dtype,
@@ -72,7 +74,7 @@ class PredictionWriter(SourceWriter):
         spec = self._spec
         image_bytes = spec.pixels * (spec.classes * spec.predictions.itemsize if predictions else 3)
         self.images_per_shard = min(spec.images, max(1, (shard_bytes or SHARD_BYTES) // image_bytes))
-        attributes: dict[str, Any] = {"class_names": list(spec.class_names), "ignore": list(spec.ignore)}
+        attributes: dict[str, Any] = {**self._class_attributes(), "ignore": list(spec.ignore)}
         if predictions:
             attributes["kind"] = spec.prediction_kind
             attributes |= {"scale": spec.scale} if spec.predictions.dtype.startswith("uint") else {}

@@ -6,14 +6,13 @@ CVAT imports only attributes that its labels declare: paste labels.json into its
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from masksift.review.export.export_writer import ExportWriter, open_zip, stream_file, to_json
 from masksift.review.export.run_length import row_run_lengths
 from masksift.review.export.selection import ExportImage, ExportRegion
 from masksift.review.file_names import xml_safe
-from masksift.review.rendering.palette import hex_colors
 
 ATTRIBUTES = (
     "given",
@@ -31,9 +30,10 @@ ATTRIBUTES = (
 def write(export: ExportWriter) -> None:
     """Write annotations.xml and labels.json, and with RGB images also dataset.zip with these and the annotations."""
     classes = xml_safe(export.classes)
-    export.directory.write("labels.json", to_json(raw_labels(classes, ATTRIBUTES), indent=1))
+    labels = raw_labels(classes, export.hex_colors, ATTRIBUTES)
+    export.directory.write("labels.json", to_json(labels, indent=1))
     with stream_file(export.directory, "annotations.xml") as write_chunk:
-        for chunk in _document(export.images, classes):
+        for chunk in _document(export.images, classes, labels):
             write_chunk(chunk)
     with open_zip(export.directory, "dataset.zip") as archive:
         for image in export.iter_images():
@@ -41,13 +41,15 @@ def write(export: ExportWriter) -> None:
             if png is not None:
                 archive.write(f"images/{image.name}.png", png)
         if export.rgb_images:
-            archive.write_chunks("annotations.xml", _document(export.images, classes))
+            archive.write_chunks("annotations.xml", _document(export.images, classes, labels))
 
 
-def _document(images: Sequence[ExportImage], classes: tuple[str, ...]) -> Iterator[bytes]:
+def _document(
+    images: Sequence[ExportImage], classes: tuple[str, ...], labels: Sequence[Mapping[str, Any]]
+) -> Iterator[bytes]:
     """Yield the XML file in chunks: header, one chunk per image, footer."""
     yield b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
-    yield _format(_meta(classes, len(images)))
+    yield _format(_meta(labels, len(images)))
     for number, image in enumerate(images):
         height, width = image.size
         attributes = {"id": str(number), "name": f"{image.name}.png", "width": str(width), "height": str(height)}
@@ -62,14 +64,14 @@ def _format(element: ET.Element) -> bytes:
     return f"  {ET.tostring(element, encoding='unicode').rstrip()}\n".encode()
 
 
-def _meta(classes: tuple[str, ...], images: int) -> ET.Element:
+def _meta(raw_labels: Sequence[Mapping[str, Any]], images: int) -> ET.Element:
     """Describe the task as CVAT does; its readers need the labels."""
     meta = ET.Element("meta")
     task = ET.SubElement(meta, "task")
     for name, text in (("name", "masksift"), ("size", str(images)), ("mode", "annotation"), ("overlap", "0")):
         ET.SubElement(task, name).text = text
     labels = ET.SubElement(task, "labels")
-    for raw_label in raw_labels(classes, ATTRIBUTES):
+    for raw_label in raw_labels:
         label = ET.SubElement(labels, "label")
         for name in ("name", "color", "type"):
             ET.SubElement(label, name).text = raw_label[name]
@@ -105,7 +107,7 @@ def _mask(region: ExportRegion, height: int, classes: tuple[str, ...]) -> ET.Ele
     return element
 
 
-def raw_labels(classes: tuple[str, ...], attributes: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def raw_labels(classes: Sequence[str], colors: Sequence[str], attributes: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Make one label per class for CVAT's label constructor."""
     declarations = [
         {"name": name, "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
@@ -113,5 +115,5 @@ def raw_labels(classes: tuple[str, ...], attributes: tuple[str, ...] = ()) -> li
     ]
     return [
         {"name": name, "color": color, "type": "any", "attributes": declarations}
-        for name, color in zip(classes, hex_colors(len(classes)), strict=True)
+        for name, color in zip(classes, colors, strict=True)
     ]

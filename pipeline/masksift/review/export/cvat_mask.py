@@ -14,7 +14,6 @@ from masksift.review.export.cvat import raw_labels
 from masksift.review.export.export_writer import ExportWriter, encode_png, open_zip, to_json
 from masksift.review.export.run_length import Box, box_mask
 from masksift.review.file_names import label_map_names
-from masksift.review.rendering.palette import MAX_COLORS, class_colors
 from masksift.scoring.kernels.encoding import Encoding
 from masksift.scoring.kernels.regions import find_regions
 
@@ -25,7 +24,7 @@ Pixels = NDArray[np.uint8]
 def write(export: ExportWriter) -> None:
     """Write labels.json, and dataset.zip with labels, objects and RGB images; unreadable labels are left out."""
     classes = label_map_names(export.classes)
-    colors, object_colors = class_colors_with_background(len(classes)), _voc_palette()
+    colors, object_colors = distinct_colors(export.class_colors), _voc_palette()
     export.directory.write("labels.json", to_json(_labels(classes, colors), indent=1))
     names: list[str] = []
     with open_zip(export.directory, "dataset.zip") as archive:
@@ -55,18 +54,23 @@ def _label_map(classes: tuple[str, ...], colors: Pixels) -> str:
 
 
 def _labels(classes: tuple[str, ...], colors: Pixels) -> list[dict[str, object]]:
-    labels = zip(raw_labels(classes), colors[1:].tolist(), strict=True)
-    return [{**label, "color": "#{:02x}{:02x}{:02x}".format(*color)} for label, color in labels]
+    return raw_labels(classes, ["#{:02x}{:02x}{:02x}".format(*color) for color in colors[1:].tolist()])
 
 
-def class_colors_with_background(classes: int) -> Pixels:
-    """Return (classes + 1, 3) distinct colors: black for no label, the palette, then the darkest unused colors."""
-    palette = class_colors(min(classes, MAX_COLORS))
-    used = {0, *(palette.astype(np.int64) << np.array([16, 8, 0])).sum(axis=1).tolist()}
-    unused = (number for number in range(1, 1 << 24) if number not in used)
-    numbers = [next(unused) for _ in range(classes - len(palette))]
-    added = np.array([[number >> 16, number >> 8 & 255, number & 255] for number in numbers], np.uint8).reshape(-1, 3)
-    return np.concatenate([np.zeros((1, 3), np.uint8), palette, added])
+def distinct_colors(palette: Pixels) -> Pixels:
+    """Make the colors (classes, 3) of classes distinct, because a label map tells classes by them.
+
+    Returns:
+        Black for no label, then the color of each class, (classes + 1, 3). A class whose color is black, or that of an
+        earlier class, gets the darkest color that no other class has.
+    """
+    wanted = (palette.astype(np.int64) << np.array([16, 8, 0])).sum(axis=1).tolist()
+    reserved = {0, *wanted}
+    unused = (number for number in range(1, 1 << 24) if number not in reserved)
+    numbers = dict.fromkeys([0])
+    for number in wanted:
+        numbers[next(unused) if number in numbers else number] = None
+    return np.array([[number >> 16, number >> 8 & 255, number & 255] for number in numbers], np.uint8)
 
 
 def object_ids(class_ids: NDArray[np.unsignedinteger]) -> Pixels | None:

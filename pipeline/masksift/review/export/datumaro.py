@@ -10,7 +10,6 @@ from typing import Any
 from masksift.review.export.coco import compress_rle
 from masksift.review.export.export_writer import ExportWriter, to_json
 from masksift.review.export.selection import ExportImage, ExportRegion
-from masksift.review.rendering.palette import class_colors
 
 SUBSET = "default"
 IMAGE_MEDIA_TYPE = 2
@@ -28,14 +27,14 @@ def write(export: ExportWriter) -> None:
         "dm_format_version": "1.0",
         "media_type": IMAGE_MEDIA_TYPE,
         "infos": {"masksift_run": export.run.context.fingerprint},
-        "categories": _categories(export.classes),
+        "categories": _categories(export),
         "items": items,
     }
     export.directory.write(f"annotations/{SUBSET}.json", to_json(tree))
 
 
-def _categories(classes: tuple[str, ...]) -> dict[str, Any]:
-    colors = enumerate(class_colors(len(classes)).tolist())
+def _categories(export: ExportWriter) -> dict[str, Any]:
+    classes, colors = export.classes, enumerate(export.class_colors.tolist())
     return {
         "label": {"labels": [{"name": name, "parent": "", "attributes": []} for name in classes], "attributes": []},
         "mask": {"colormap": [{"label_id": k, "r": r, "g": g, "b": b} for k, (r, g, b) in colors]},

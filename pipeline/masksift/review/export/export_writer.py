@@ -24,7 +24,7 @@ from masksift.engine.completed_run import CompletedRun
 from masksift.engine.image_views import ImageView, ImageViewReader
 from masksift.review.export.config import ExportConfig
 from masksift.review.export.selection import ExportImage
-from masksift.review.rendering.palette import class_colors
+from masksift.review.rendering.palette import class_colors, hex_colors
 from masksift.runtime.progress import StageProgress
 from masksift.storage.objects import ObjectDirectory
 
@@ -62,6 +62,16 @@ class ExportWriter:
 
     def __post_init__(self) -> None:
         self._reader: Callable[[str], ImageViewReader] = lru_cache(MAX_OPEN_SOURCES)(self._open_source)
+
+    @property
+    def class_colors(self) -> NDArray[np.uint8]:
+        """Class colors (K, 3), sRGB: those of the sources, or generated ones."""
+        return class_colors(len(self.classes), self.run.class_colors)
+
+    @property
+    def hex_colors(self) -> list[str]:
+        """Class colors as `#rrggbb`."""
+        return hex_colors(len(self.classes), self.run.class_colors)
 
     def iter_images(self) -> Iterator[ExportImage]:
         """Yield the images in order and advance the progress."""
@@ -102,7 +112,7 @@ class ExportWriter:
         colors = np.zeros((*size, 3), np.uint8)
         if given is not None:
             labeled = given < len(self.classes)
-            colors[labeled] = class_colors(len(self.classes))[given[labeled]]
+            colors[labeled] = self.class_colors[given[labeled]]
         return colors
 
     def class_ids(self, given: Plane) -> NDArray[Any]:

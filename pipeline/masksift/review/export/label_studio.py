@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,6 @@ from masksift.review.export.export_writer import ExportWriter, stream_json_list
 from masksift.review.export.run_length import label_studio_rle
 from masksift.review.export.selection import ExportImage, ExportRegion
 from masksift.review.file_names import xml_safe
-from masksift.review.rendering.palette import hex_colors
 from masksift.storage.urls import local_path
 
 
@@ -25,7 +25,7 @@ def write(export: ExportWriter) -> None:
     """Write tasks.json, label_config.xml, and RGB images (or colored labels) in images/."""
     assert isinstance(export.config, LabelStudioConfig)
     classes, prefix = xml_safe(export.classes), _images_prefix(export.config)
-    export.directory.write("label_config.xml", _interface(classes))
+    export.directory.write("label_config.xml", _interface(classes, export.hex_colors))
     with stream_json_list(export.directory, "tasks.json") as add:
         for image in export.iter_images():
             if export.config.pictures and (png := export.encode_rgb_or_labels(export.load_view(image))) is not None:
@@ -84,11 +84,11 @@ def _result(region: ExportRegion, image: ExportImage, classes: tuple[str, ...]) 
     }
 
 
-def _interface(classes: tuple[str, ...]) -> bytes:
+def _interface(classes: tuple[str, ...], colors: Sequence[str]) -> bytes:
     view = ET.Element("View")
     ET.SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true", "zoomControl": "true"})
     labels = ET.SubElement(view, "BrushLabels", {"name": "label", "toName": "image"})
-    for name, color in zip(classes, hex_colors(len(classes)), strict=True):
+    for name, color in zip(classes, colors, strict=True):
         ET.SubElement(labels, "Label", {"value": name, "background": color})
     ET.indent(view)
     return str(ET.tostring(view, encoding="unicode")).encode() + b"\n"

@@ -46,7 +46,7 @@ def show(config: ShowConfig) -> str:
     if row["status"] == SCORED and not run.keeps_evidence:
         notes.append("no prediction is shown, because the run kept no evidence (evidence.keep)")
     notes = [note for note in notes if note]
-    data = figure_png(draw_figure(view, run.class_names, title, regions, notes, config.side))
+    data = figure_png(draw_figure(view, run.class_names, title, regions, notes, config.side, run.class_colors))
     url = _write(config, row["image_id"], run, data)
     return "\n".join([*title, *notes, f"picture: {url}"])
 

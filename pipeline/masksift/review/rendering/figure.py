@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from masksift.core.specs import Color
 from masksift.engine.image_views import ImageView
 from masksift.review.rendering.panels import (
     DPI,
@@ -40,6 +41,7 @@ def draw_figure(
     regions: Sequence[Mapping[str, Any]] = (),
     notes: Sequence[str] = (),
     side: int = PANEL_SIDE_PIXELS,
+    class_colors: Sequence[Color] = (),
 ) -> Any:
     """Draw an image with all of its panels.
 
@@ -50,6 +52,7 @@ def draw_figure(
         regions: Rows of the region table to outline, number and list.
         notes: Lines below the region list.
         side: Longer side of a panel, pixels.
+        class_colors: Colors of the classes; default: generated ones.
 
     Returns:
         A matplotlib figure.
@@ -57,7 +60,7 @@ def draw_figure(
     from matplotlib import style
 
     with style.context("default"):  # colors stand for classes: the user's style must not change them
-        return _Layout(view, class_names, title, regions, notes, side).figure()
+        return _Layout(view, class_names, title, regions, notes, side, class_colors).figure()
 
 
 class _Layout:
@@ -71,9 +74,10 @@ class _Layout:
         regions: Sequence[Mapping[str, Any]],
         notes: Sequence[str],
         side: int,
+        class_colors: Sequence[Color],
     ) -> None:
         self._view, self._regions = view, regions
-        self._panels = make_panels(view, len(class_names))
+        self._panels = make_panels(view, len(class_names), class_colors)
         height, width = view.size
         scale = max(1, side // -(-max(height, width) // view.factor))  # figure pixels per panel pixel, an integer
         self._unit = scale / view.factor / DPI
@@ -84,7 +88,7 @@ class _Layout:
         self._width = max(_MIN_WIDTH_INCHES, 2 * _MARGIN_INCHES + panels_width)
         self._text_width = self._width - 2 * _MARGIN_INCHES
         region_lines = [f"{number}  {region_text(region)}" for number, region in enumerate(regions, 1)]
-        self._legend = make_legend(view, class_names)
+        self._legend = make_legend(view, class_names, class_colors)
         self._families, self._missing = _select_fonts("".join([*title, *region_lines, *notes, *self._legend]))
         self._renderer: Any = _new_renderer()
         self._title, self._notes = self._wrap(title, _TITLE_POINTS), self._wrap(notes)

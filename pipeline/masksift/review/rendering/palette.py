@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from masksift.core.specs import Color
 
 MAX_COLORS = 254
 """Number of distinct colors; further classes repeat them from the start."""
@@ -64,11 +67,18 @@ def _lab(linear: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
 
 
-def class_colors(classes: int) -> NDArray[np.uint8]:
-    """Return the (classes, 3) uint8 sRGB colors of classes; a class keeps its color whatever their number."""
+def class_colors(classes: int, chosen: Sequence[Color] = ()) -> NDArray[np.uint8]:
+    """Return the (classes, 3) uint8 sRGB colors of classes.
+
+    Args:
+        classes: Number of classes.
+        chosen: Colors of the source; without any, a class has the same generated color whatever the number of classes.
+    """
+    if chosen:
+        return np.array(chosen, np.uint8)
     return _palette()[np.arange(classes) % MAX_COLORS]
 
 
-def hex_colors(classes: int) -> list[str]:
-    """Return the class colors as `#rrggbb`."""
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in class_colors(classes).tolist()]
+def hex_colors(classes: int, chosen: Sequence[Color] = ()) -> list[str]:
+    """Return the colors of `class_colors` as `#rrggbb`."""
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in class_colors(classes, chosen).tolist()]

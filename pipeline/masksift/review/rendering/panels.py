@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masksift.core.errors import UsageError
+from masksift.core.specs import Color
 from masksift.core.status import SCORED
 from masksift.core.text import escape_unprintable, truncate
 from masksift.engine.image_views import ImageView
@@ -26,8 +27,8 @@ MAX_OUTLINED_REGIONS = 8
 DPI = 144
 FONT_SIZE_POINTS = 8
 _MAX_NAME_WIDTH = 40
-_NO_LABEL_COLOR, _INVALID_COLOR = (0, 0, 0), (255, 255, 255)
-"""No class has one of these colors."""
+_OTHER_COLORS = (0, 0, 0), (255, 255, 255), (127, 127, 127), (63, 63, 63)
+"""Colors of pixels without a label and of invalid values: the first two that no class has."""
 _FLAGGED_COLOR, _BACKGROUND_COLOR = (255, 70, 40), (64, 64, 64)
 
 
@@ -57,21 +58,28 @@ def figure_png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def colorize(plane: NDArray[np.unsignedinteger], classes: int) -> NDArray[np.uint8]:
-    """Color class numbers (h, w) as (h, w, 3): black without a label, white for a value that is not a class."""
-    table = np.concatenate([class_colors(classes), np.array([_INVALID_COLOR, _NO_LABEL_COLOR], np.uint8)])
+def colorize(plane: NDArray[np.unsignedinteger], classes: int, colors: Sequence[Color] = ()) -> NDArray[np.uint8]:
+    """Color class numbers (h, w) as (h, w, 3), with two further colors for no label and for values without a class."""
+    no_label, invalid = _other_colors(colors)
+    table = np.concatenate([class_colors(classes, colors), np.array([invalid, no_label], np.uint8)])
     number = np.minimum(plane, classes).astype(np.intp)
     number[plane == np.iinfo(plane.dtype).max] = classes + 1
-    colors: NDArray[np.uint8] = table[number]
-    return colors
+    colored: NDArray[np.uint8] = table[number]
+    return colored
 
 
-def make_panels(view: ImageView, classes: int) -> dict[str, NDArray[np.uint8]]:
+def _other_colors(colors: Sequence[Color]) -> tuple[Color, Color]:
+    """Return the colors of pixels without a label and of values that are not a class."""
+    no_label, invalid, *_ = [color for color in _OTHER_COLORS if color not in colors] + [*_OTHER_COLORS]
+    return no_label, invalid
+
+
+def make_panels(view: ImageView, classes: int, colors: Sequence[Color] = ()) -> dict[str, NDArray[np.uint8]]:
     """Make the panels (h, w, 3) of an image by caption, without those whose data are missing."""
     panels = {} if view.rgb is None else {"picture": view.rgb}
     for caption, plane in (("given labels", view.given), ("predicted", view.predicted)):
         if plane is not None:
-            panels[caption] = colorize(plane, classes)
+            panels[caption] = colorize(plane, classes, colors)
     if view.flagged is not None:
         dark = view.rgb // 3 if view.rgb is not None else np.array(_BACKGROUND_COLOR, np.uint8)
         panels["flagged"] = np.where(view.flagged[..., np.newaxis], np.array(_FLAGGED_COLOR, np.uint8), dark)
@@ -146,7 +154,9 @@ def _short(name: str) -> str:
     return truncate(escape_unprintable(name), _MAX_NAME_WIDTH)
 
 
-def make_legend(view: ImageView, class_names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+def make_legend(
+    view: ImageView, class_names: Sequence[str], colors: Sequence[Color] = ()
+) -> dict[str, tuple[float, ...]]:
     """Map the name of each class in an image to its color, most pixels first, then the values without a class."""
     classes = len(class_names)
     counts = np.zeros(1 << 16, np.int64)
@@ -158,16 +168,16 @@ def make_legend(view: ImageView, class_names: Sequence[str]) -> dict[str, tuple[
             unlabeled += int(plane_counts[no_label])
             invalid += int(plane_counts[classes:no_label].sum())
             counts[:classes] += plane_counts[:classes]
-    palette = class_colors(classes)
+    palette, (no_label_color, invalid_color) = class_colors(classes, colors), _other_colors(colors)
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
     names = [_short(class_names[k]) for k in order]
     # names may repeat, also because they are truncated
     unique = [name if names.count(name) == 1 else f"{k} {name}" for k, name in zip(order, names, strict=True)]
     legend = {name: _to_unit(palette[k]) for k, name in zip(order, unique, strict=True)}
     if unlabeled:
-        legend["(no label)"] = _to_unit(_NO_LABEL_COLOR)
+        legend["(no label)"] = _to_unit(no_label_color)
     if invalid:
-        legend["(no class)"] = _to_unit(_INVALID_COLOR)
+        legend["(no class)"] = _to_unit(invalid_color)
     return legend
 
 

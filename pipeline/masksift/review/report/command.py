@@ -53,7 +53,7 @@ def make_report(
         tasks = list(_make_tasks(run, selected))
         rendered: dict[int, RenderedImage] = {}
         missing: dict[str, None] = {}
-        function = partial(render, RenderContext(run.context, images_array, run.keeps_evidence))
+        function = partial(render, RenderContext(run.context, images_array, run.keeps_evidence, run.class_colors))
         instrumented = InstrumentedTask(function, run.context.fingerprint, REPORT)
         for result in stage.map_tasks(executor, instrumented, tasks):
             rendered.update({image.number: image for image in result.images})

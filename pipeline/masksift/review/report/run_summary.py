@@ -101,6 +101,7 @@ def run_summary(run: CompletedRun, histograms: ScoreHistograms, rows: int, sourc
 def _class_summaries(run: CompletedRun) -> list[dict[str, Any]]:
     quality = read_table(run.directory, "class_quality.parquet").to_pylist()
     thresholds = read_table(run.directory, "thresholds.parquet").to_pylist()
+    colors = hex_colors(len(quality), run.class_colors)
     return [
         {
             "name": quality_row["class_name"],
@@ -108,5 +109,5 @@ def _class_summaries(run: CompletedRun) -> list[dict[str, Any]]:
             **{name: quality_row[name] for name in ("pixels", "flagged", "quality")},
             **{name: threshold_row[name] for name in ("confident_threshold", "decision_threshold")},
         }
-        for quality_row, threshold_row, color in zip(quality, thresholds, hex_colors(len(quality)), strict=True)
+        for quality_row, threshold_row, color in zip(quality, thresholds, colors, strict=True)
     ]

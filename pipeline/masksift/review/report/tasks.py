@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from masksift.core.specs import Color
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.image_views import ImageView, ImageViewReader
@@ -36,7 +37,7 @@ from masksift.storage.urls import local_path
 JPEG_QUALITY = 85
 """Compared on street scenes: 75 smears thin poles and lettering; 95 nearly doubles the bytes."""
 FLAGGED_COLOR = (255, 0, 200)
-"""No class has this color."""
+"""No generated class color is like this one."""
 FLAGGED_INDEX = 255
 PICTURES = "pictures"
 """Directory of the files of the sheets."""
@@ -59,11 +60,12 @@ class RenderTask:
 
 @dataclass(frozen=True)
 class RenderContext:
-    """Settings shared by all tasks: run, name or URL of the RGB images, and whether predictions can be shown."""
+    """Settings shared by all tasks: run, name or URL of the RGB images, whether predictions are shown, class colors."""
 
     run: RunContext
     images_array: str
     predicted: bool
+    class_colors: tuple[Color, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def render(context: RenderContext, task: RenderTask) -> RenderResult:
                 for image in sheet.images
             ]
             indices = _sheet_indices(sheet, views, spec.classes, plane_order(context.predicted))
-            for extension, data in _encode_sheet(sheet, views, indices, spec.classes).items():
+            for extension, data in _encode_sheet(sheet, views, indices, spec.classes, context.class_colors).items():
                 write(f"{REPORT}/{PICTURES}/{sheet.file(extension)}", data)
                 directory.io_counters["bytes_written"] += len(data)
             for image, view, cells in zip(sheet.images, views, indices, strict=True):
@@ -167,7 +169,11 @@ def _sheet_indices(sheet: Sheet, views: Sequence[ImageView], classes: int, order
 
 
 def _encode_sheet(
-    sheet: Sheet, views: Sequence[ImageView], indices: NDArray[np.unsignedinteger], classes: int
+    sheet: Sheet,
+    views: Sequence[ImageView],
+    indices: NDArray[np.unsignedinteger],
+    classes: int,
+    colors: Sequence[Color],
 ) -> dict[str, bytes]:
     """Encode the files of a sheet by extension: the RGB images, and the planes."""
     files, (rows, columns) = {}, sheet.cell
@@ -178,7 +184,7 @@ def _encode_sheet(
                 place(cell, view.rgb)
         files["jpg"] = encode_jpeg(rgb.reshape(-1, columns, 3))
     if any(map(_planes, views)):
-        files["png"] = encode_planes(indices.reshape(-1, columns), classes)
+        files["png"] = encode_planes(indices.reshape(-1, columns), classes, colors)
     return files
 
 
@@ -212,7 +218,7 @@ def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def encode_planes(indices: NDArray[np.unsignedinteger], classes: int) -> bytes:
+def encode_planes(indices: NDArray[np.unsignedinteger], classes: int, colors: Sequence[Color] = ()) -> bytes:
     """Encode palette indices (h, w) as PNG; equal planes give equal bytes.
 
     Only runs of equal bytes are compressed: planes are made of runs. The search for longer matches takes five times as
@@ -221,6 +227,7 @@ def encode_planes(indices: NDArray[np.unsignedinteger], classes: int) -> bytes:
     Args:
         indices: Indices of `palette_indices`.
         classes: Number of classes.
+        colors: Their colors; default: generated ones.
 
     Returns:
         A palette image, or RGBA beyond 254 classes.
@@ -228,10 +235,10 @@ def encode_planes(indices: NDArray[np.unsignedinteger], classes: int) -> bytes:
     buffer = io.BytesIO()
     if classes <= MAX_COLORS:
         image = Image.fromarray(indices)
-        image.putpalette(_palette(classes)[:, :3].tobytes())
+        image.putpalette(_palette(classes, colors)[:, :3].tobytes())
         image.save(buffer, "PNG", transparency=0, compress_type=Z_RLE)
     else:
-        Image.fromarray(_palette(classes)[indices]).save(buffer, "PNG", compress_type=Z_RLE)
+        Image.fromarray(_palette(classes, colors)[indices]).save(buffer, "PNG", compress_type=Z_RLE)
     return buffer.getvalue()
 
 
@@ -249,10 +256,10 @@ def _flagged_index(classes: int) -> int:
     return max(FLAGGED_INDEX, classes + 1)
 
 
-def _palette(classes: int) -> NDArray[np.uint8]:
+def _palette(classes: int, colors: Sequence[Color]) -> NDArray[np.uint8]:
     """Return the RGBA colors (n, 4) by index."""
     table = np.zeros((_flagged_index(classes) + 1, 4), np.uint8)
     table[1:, 3] = 255
-    table[1 : classes + 1, :3] = class_colors(classes)
+    table[1 : classes + 1, :3] = class_colors(classes, colors)
     table[_flagged_index(classes), :3] = FLAGGED_COLOR
     return table

@@ -60,7 +60,7 @@ def open_data_set_with_images(
 
     with ThreadPoolExecutor(MAX_CONCURRENT_SOURCES, thread_name_prefix="sources") as pool:
         sources, arrays = zip(*pool.map(open_one, range(len(urls))), strict=True)
-    return recognize_binary_masks(_share_class_names(sources), overrides, options), arrays
+    return recognize_binary_masks(_share_classes(sources), overrides, options), arrays
 
 
 def find_sources(patterns: Sequence[str], options: Mapping[str, Any]) -> list[str]:
@@ -103,8 +103,8 @@ def _expand(url: str, options: Mapping[str, Any]) -> list[str]:
     return paths if local_path(url) else [str(filesystem.unstrip_protocol(path)) for path in paths]
 
 
-def _share_class_names(sources: Sequence[SourceSpec]) -> tuple[SourceSpec, ...]:
-    """Give all sources the class names of those that have any."""
+def _share_classes(sources: Sequence[SourceSpec]) -> tuple[SourceSpec, ...]:
+    """Give all sources the class names of those that have any, and the class colors of the first that has any."""
     first = next((source for source in sources if has_class_names(source)), sources[0])
     for source in sources:
         if source.classes != first.classes:
@@ -122,4 +122,5 @@ def _share_class_names(sources: Sequence[SourceSpec]) -> tuple[SourceSpec, ...]:
                 "A data set has one class table",
                 "Run the sources separately, or pass the class names with --classes a,b,c",
             )
-    return tuple(replace(source, class_names=first.class_names) for source in sources)
+    colors = next((source.class_colors for source in sources if source.class_colors), ())
+    return tuple(replace(source, class_names=first.class_names, class_colors=colors) for source in sources)

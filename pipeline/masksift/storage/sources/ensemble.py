@@ -74,6 +74,7 @@ def mean_source(specs: Sequence[SourceSpec]) -> SourceSpec:
         specs[0],
         predictions=_mean_array(specs[0].url, [spec.predictions for spec in specs]),
         class_names=first.class_names,
+        class_colors=next((spec.class_colors for spec in specs if spec.class_colors), ()),
         prediction_kind="probabilities",
         scale=1.0,
         sum_tolerance=float(first.classes),  # the sums of each member are checked with its own tolerance

@@ -14,6 +14,7 @@ from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.naming import parse_partitions, source_names
+from masksift.storage.sources.validate import validate_class_colors
 from masksift.storage.urls import join, local_path
 
 EVIDENCE_ATTRIBUTE = "masksift"
@@ -79,7 +80,12 @@ def open_evidence_source(
         )
     hashes = {"content": content_hash([spec.labels], options)}
     return replace(
-        spec, index=index, name=name or spec.name, class_names=classes or spec.class_names, content_hashes=hashes
+        spec,
+        index=index,
+        name=name or spec.name,
+        class_names=classes or spec.class_names,
+        class_colors=validate_class_colors(f"class_colors of {url}", group.attrs.get("class_colors"), spec.classes),
+        content_hashes=hashes,
     )
 
 

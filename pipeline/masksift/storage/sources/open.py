@@ -33,6 +33,7 @@ from masksift.storage.sources.validate import (
     reorder,
     validate_axes,
     validate_chunks,
+    validate_class_colors,
     validate_class_names,
     validate_dtype,
     validate_shapes,
@@ -174,7 +175,7 @@ def make_source_spec(
     of_predictions, of_labels = prediction_attributes or {}, label_attributes or {}
     validate_shapes(url, predictions, labels)
     kind = overrides.kind or str(of_predictions.get("kind", "probabilities"))
-    label_settings = {**of_predictions, **of_labels}
+    label_settings, class_settings = {**of_predictions, **of_labels}, {**of_labels, **of_predictions}
     values = resolve_label_values(labels, overrides, label_settings, predictions.shape[1], label_packing)
     predictions, scale, step = resolve_values(url, predictions, overrides, of_predictions, kind)
     tolerance = overrides.sum_tolerance
@@ -187,7 +188,7 @@ def make_source_spec(
         predictions=predictions,
         labels=labels,
         image_id=None,
-        class_names=validate_class_names(url, overrides, {**of_labels, **of_predictions}, predictions),
+        class_names=validate_class_names(url, overrides, class_settings, predictions),
         ignore=values.ignore,
         prediction_kind=kind,
         scale=scale,
@@ -196,6 +197,9 @@ def make_source_spec(
         partitions=parse_partitions(url),
         remap=values.remap,
         label_offset=values.offset,
+        class_colors=validate_class_colors(
+            f"class_colors of {url}", class_settings.get("class_colors"), predictions.shape[1]
+        ),
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import zarr
 
 from masksift.core.errors import DataError
-from masksift.core.specs import PREDICTION_DTYPES, ArraySpec, Packing
+from masksift.core.specs import PREDICTION_DTYPES, ArraySpec, Color, Packing
+from masksift.core.text import truncate
 from masksift.core.units import format_bytes
 from masksift.storage.sources.overrides import Overrides
 from masksift.storage.urls import local_path
@@ -221,6 +222,22 @@ def validate_class_names(
             "Pass one name per class, in the order of the predictions: --classes a,b,c",
         )
     return tuple(str(name) for name in names)
+
+
+def validate_class_colors(name: str, colors: Any, classes: int) -> tuple[Color, ...]:
+    """Return one color per class, or none for None; errors call the colors ``name``."""
+    if colors is None:
+        return ()
+    remedy = "Write one [red, green, blue] from 0 to 255 per class, in the order of the classes, or none at all"
+    if not isinstance(colors, (list, tuple)):
+        raise DataError(f"{name} is {truncate(json.dumps(colors), 60)}, but must be a list", remedy)
+    if len(colors) != classes:
+        raise DataError(f"{name} has {len(colors)} colors for {classes} classes", remedy)
+    for k, color in enumerate(colors):
+        levels = color if isinstance(color, (list, tuple)) else ()
+        if len(levels) != 3 or not all(type(level) is int and 0 <= level <= 255 for level in levels):
+            raise DataError(f"{name} has {truncate(json.dumps(color), 60)} for class {k}", remedy)
+    return tuple((red, green, blue) for red, green, blue in colors)
 
 
 def validate_scale(url: str, overrides: Overrides, attributes: Mapping[str, Any], dtype: str, kind: str) -> float:
