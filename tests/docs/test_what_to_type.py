@@ -14,6 +14,7 @@ import pytest
 from docs.pages import ROOT
 from masksift.cli.main import main
 from prepare.ingest.helpers import save_image
+from prepare.ingest.raster_files import write_raster
 from prepare.predict.helpers import make_images, write_images
 from support.datasets import Array
 from support.sources import make_data, write_source
@@ -37,6 +38,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         save_image(tmp_path / f"labelme/{i}.png", rgb[i])
         save_image(tmp_path / f"masks/{i}.png", labels[i])
         save_image(tmp_path / f"colors/{i}.png", palette[classes[i]])
+        write_raster(tmp_path / f"ortho/{i}.tif", np.moveaxis(rgb[i], -1, 0))
+        write_raster(tmp_path / f"landcover/{i}.tif", labels[i], nodata=255)
         (tmp_path / "softmax").mkdir(exist_ok=True)
         np.save(tmp_path / f"softmax/{i}.npy", probabilities[i])
         shape = {"label": "tree", "shape_type": "rectangle", "points": [[2, 2], [9, 9]]}
@@ -91,7 +94,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 18
+    assert len(COMMANDS) == 19
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -40,6 +40,8 @@ _METAVARS = {
     "classes": "CLASS,...|FILE",
     "background": "CLASS",
     "kinds": "ERROR,...",
+    "window": "ROWS[xCOLUMNS]",
+    "picture_range": "LOW,HIGH",
     "remap": "VALUE:CLASS,...",
     "at": "N|PERCENT|errors,...",
     "max_drop_in_class_quality": "PERCENT",

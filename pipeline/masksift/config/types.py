@@ -66,6 +66,11 @@ def _split_pairs(value: Any) -> Any:
     return value
 
 
+def _normalize_window(value: Any) -> Any:
+    """Turn a number into text; return other values unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _sort_unique(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(sorted(set(values)))
 
@@ -93,6 +98,11 @@ Fractions = Annotated[
     AfterValidator(_sort_unique),
     Field(min_length=1),
 ]
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
+
+Window = Annotated[str, BeforeValidator(_normalize_window), Field(pattern=r"^[1-9]\d*(x[1-9]\d*)?$")]
+"""Size of a window: ROWS or ROWSxCOLUMNS."""
 
 IntegerMap = Annotated[dict[int, int], BeforeValidator(_split_pairs)]
 

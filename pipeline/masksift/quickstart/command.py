@@ -33,6 +33,8 @@ from masksift.storage.urls import join
 
 SOURCE, PREDICTIONS, RESULTS, COLORS = "source.zarr", "predictions.zarr", "results", "colors.csv"
 _FOLDS = 5
+_RASTER_PATTERN = "^(.*)/"
+"""Name of the raster in the id of a window."""
 _LABEL_KEYS = ("preset", "colors")
 """Flags of which each defines the classes."""
 
@@ -69,10 +71,13 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
     if predicts:
         predicted = join(config.out, PREDICTIONS)
         flags = {"source": source, "out": predicted, "trainer": config.model or config.trainer, **shared}
-        groups = ingested.image_ids
-        if config.group_pattern is not None:
-            flags["group_pattern"] = config.group_pattern
-            groups = tuple(groups_from_ids(groups, config.group_pattern))
+        groups, pattern = ingested.image_ids, config.group_pattern
+        if pattern is None and config.window is not None and len({*groups_from_ids(groups, _RASTER_PATTERN)}) > 1:
+            pattern = _RASTER_PATTERN
+            progress.message(f"inferred: the windows of a raster stay together (--group_pattern {pattern!r})")
+        if pattern is not None:
+            flags["group_pattern"] = pattern
+            groups = tuple(groups_from_ids(groups, pattern))
         if config.model is None and len({*groups}) < _FOLDS:
             flags["folds"] = len({*groups})
         progress.message(f"step 2 of {steps}: {command_line('predict', flags)}")

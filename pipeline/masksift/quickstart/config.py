@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from masksift.config.sections import ConfigSection, ExecutorSection, LabelOffset, StorageSection
-from masksift.config.types import ClassNameList, Integers
+from masksift.config.types import ClassNameList, Integers, Window
 from masksift.core.errors import UsageError
 from masksift.prepare.ingest.config import IngestConfig, PresetName
 from masksift.prepare.predict.config import PredictConfig
@@ -45,6 +45,8 @@ class QuickstartConfig(ConfigSection):
     ignore: Integers = Field((), description="ignored label values; default: 255 (65535) among other values")
     background: str | None = Field(None, min_length=1, description=_description(IngestConfig, "background"))
     label_offset: LabelOffset = None
+    window: Window | None = Field(None, description=_description(IngestConfig, "window"))
+    bands: Integers = Field((), description=_description(IngestConfig, "bands"))
     colors: str | None = Field(None, description=_description(IngestConfig, "colors"))
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()
@@ -73,7 +75,7 @@ class QuickstartConfig(ConfigSection):
 
     def label_flags(self) -> Flags:
         """Return the flags of `masksift ingest` that describe the labels, as far as they are set."""
-        keys = ("preset", "classes", "ignore", "background", "label_offset", "colors")
+        keys = ("preset", "classes", "ignore", "background", "label_offset", "colors", "window", "bands")
         return {key: value for key in keys if (value := getattr(self, key)) not in (None, ())}
 
     def shared_flags(self) -> Flags:

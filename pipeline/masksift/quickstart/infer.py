@@ -10,7 +10,10 @@ import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import product
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +21,10 @@ from numpy.typing import NDArray
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.array_formats import EXTENSIONS, ImageArrays, read_image_arrays, read_label
 from masksift.prepare.ingest.binary import distinct_values
+from masksift.prepare.ingest.georaster import RasterWindow, read_raster_file
 from masksift.prepare.ingest.labels import IGNORED, Color
 from masksift.prepare.ingest.presets import PRESETS
-from masksift.prepare.ingest.raster import read_raster
+from masksift.prepare.ingest.raster import needs_rasterio, read_raster
 from masksift.quickstart.config import Flags
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
@@ -30,6 +34,8 @@ from masksift.storage.sources.validate import BINARY_CLASSES
 MAX_COLORS = 256
 MAX_CLASSES = 1024
 _FILES_IN_MEMORY = 4
+_WINDOW = 2048
+"""Rows and columns of a raster that are read at a time."""
 _NO_CLASS = (255, 65535)
 """Values that commonly mark pixels without a class: the greatest ones of 8 and 16 bits."""
 
@@ -76,6 +82,8 @@ def read_label_content(files: Files, options: Mapping[str, Any], progress: Progr
 
 
 def _read(url: str, options: Mapping[str, Any]) -> LabelContent:
+    if url.lower().endswith((".tif", ".tiff")) and find_spec("rasterio") and needs_rasterio(url, options):
+        return _read_large(url, options)
     if not url.lower().endswith(EXTENSIONS):
         plane = read_raster(url, options, gray=True)
         if plane.ndim == 3:
@@ -89,6 +97,19 @@ def _read(url: str, options: Mapping[str, Any]) -> LabelContent:
         arrays = found.images() if is_of_all else iter([found])
     values = (distinct_values(read_label(array, options)) for array in arrays)
     return LabelContent(frozenset().union(*values), frozenset())
+
+
+def _read_large(url: str, options: Mapping[str, Any]) -> LabelContent:
+    """Read a raster window by window; its nodata value is no class."""
+    file = read_raster_file(url, options, uuid4().hex)
+    values: set[int] = set()
+    colors: set[Color] = set()
+    for row, column in product(range(0, file.height, _WINDOW), range(0, file.width, _WINDOW)):
+        size = min(_WINDOW, file.height - row), min(_WINDOW, file.width - column)
+        plane = RasterWindow(file, row, column, *size).read_labels(options, gray=True, use_palette=False)
+        values |= distinct_values(plane) if plane.ndim == 2 else set()
+        colors |= _distinct_colors(plane) if plane.ndim == 3 else set()
+    return LabelContent(frozenset(values - {file.nodata_integer}), frozenset(colors))
 
 
 def _distinct_colors(image: NDArray[Any]) -> set[Color]:

@@ -78,7 +78,8 @@ class ValueSurvey:
             return set()
         reader = LabelReader(2, {}, {}, lossy=config.allow_lossy)
         found = self._collect(
-            lambda pair: reader.read_stored(pair, self.options), lambda found: not found - ignored <= expected
+            lambda pair: distinct_values(reader.read_stored(pair, self.options)) - {pair.nodata},
+            lambda found: not found - ignored <= expected,
         )
         return found - ignored
 
@@ -93,7 +94,7 @@ class ValueSurvey:
         def is_decided(found: set[int]) -> bool:
             return is_probability(found) and not found <= {0, top}
 
-        found = self._collect(lambda pair: reader.read_plane(pair, self.options), is_decided)
+        found = self._collect(lambda pair: distinct_values(reader.read_plane(pair, self.options)), is_decided)
         if found <= {0, 1}:
             return "numbers"
         if is_probability(found):
@@ -105,12 +106,12 @@ class ValueSurvey:
             "Pass --scale with the probability of one step, or write class numbers, or floats as .npy",
         )
 
-    def _collect(self, read: Callable[[InputPair], NDArray[Any]], stop: Callable[[set[int]], bool]) -> set[int]:
+    def _collect(self, read: Callable[[InputPair], set[int]], stop: Callable[[set[int]], bool]) -> set[int]:
         """Collect the values of the files of all images, or of the first ones until they decide."""
         found: set[int] = set()
         with self.progress.stage("values"), ThreadPoolExecutor(_FILES_IN_MEMORY) as pool:
             for pairs in split_items(self.inputs.pairs, _FILES_IN_MEMORY):
-                for values in pool.map(lambda pair: distinct_values(read(pair)), pairs):
+                for values in pool.map(read, pairs):
                     found |= values
                 if stop(found):
                     break

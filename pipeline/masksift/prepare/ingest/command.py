@@ -20,11 +20,13 @@ from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.resumable_job import ResumableJob
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs, discover_inputs
+from masksift.prepare.ingest.label_origin import label_origin
 from masksift.prepare.ingest.labels import Color, InputPair, LabelReader, color_code, label_dtype, value_map
 from masksift.prepare.ingest.links import check_linkable, link_predictions
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS
+from masksift.prepare.ingest.split_rasters import split_rasters
 from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
 from masksift.prepare.ingest.survey import Survey, survey_inputs
 from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
@@ -36,6 +38,7 @@ from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
 from masksift.storage.zarr.label_files import ENCODING, LabelEncoding, write_label_urls
+from masksift.storage.zarr.origin import write_origin
 
 INGEST_WORKER_BYTES = 256 * MIB
 """Memory of a worker before its first task."""
@@ -58,7 +61,7 @@ class IngestResult:
 def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     """Write the source that a configuration describes, or resume an interrupted ingest."""
     options = config.options()
-    inputs = discover_inputs(config, options)
+    inputs = split_rasters(discover_inputs(config, options), config, options)
     _check_output(config, inputs)
     record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)
     plan = make_job_plan(_identity(config, inputs))
@@ -83,7 +86,7 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
         _check_first_image(context, inputs.pairs[0], config)
         if config.link:
             context = context.without_predictions()
-        memory, images = projected_memory(config, survey, context), len(inputs.pairs)
+        memory, images = projected_memory(config, survey, context) + _piece_memory(inputs), len(inputs.pairs)
         pixels = images * survey.height * survey.width
         itemsize = np.dtype(survey.dtype).itemsize if context.predictions else 0
         seconds = estimate_seconds(images, pixels, pixels * survey.classes * itemsize)
@@ -92,6 +95,8 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
                 link_predictions(config, inputs, survey, progress)
             shards = _make_shards(context, inputs.pairs)
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
+            if (origin := label_origin(inputs, resized=config.resize is not None)) is not None:
+                write_origin(context.url, options, origin)
             unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
             matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
             encoding = _write_label_files(context, inputs)
@@ -241,6 +246,11 @@ def projected_memory(config: IngestConfig, survey: Survey, context: IngestContex
     stored_bytes = values * max(np.dtype(survey.dtype or "uint8").itemsize, 4 * converted)
     one_image = stored_bytes * (3 if converted else 1) + prediction_bytes * survey.padded
     return int(INGEST_WORKER_BYTES + 3 * shard_images * image_bytes + one_image)
+
+
+def _piece_memory(inputs: Inputs) -> int:
+    """Bound the memory for units of large files that a worker decodes, bytes."""
+    return max((sum(piece.unit_bytes for piece in pair.pieces) for pair in inputs.pairs), default=0)
 
 
 def _make_shards(context: IngestContext, pairs: Sequence[InputPair]) -> list[IngestShard]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from masksift.config.sections import ConfigSection, ExecutorSection, LabelOffset, Remap, StorageSection
-from masksift.config.types import ClassNameList, Integers, Names
+from masksift.config.types import ClassNameList, Integers, Names, Numbers, Window
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import check_remap_or_offset
@@ -72,6 +72,15 @@ class IngestConfig(ConfigSection):
     allow_lossy: bool = Field(
         False, description="read labels and predictions also from files that are compressed with loss, such as JPEG"
     )
+    window: Window | None = Field(
+        None, description="cut rasters into images of this size, ROWS or ROWSxCOLUMNS; default: whole rasters"
+    )
+    bands: Integers = Field(
+        (), description="one or three bands of the images to show, from 1 on; default: the first three"
+    )
+    picture_range: Numbers = Field(
+        (), description="stored values of the images to show black and white; default: estimated, except for 8 bits"
+    )
     pad: bool = Field(False, description="pad images of different sizes to the largest")
     link: bool = Field(
         False,
@@ -88,6 +97,7 @@ class IngestConfig(ConfigSection):
                 "Pass --axes class,y,x or --axes y,x,class",
             )
         check_remap_or_offset(self.remap, self.label_offset)
+        self._check_pictures()
         if self.predictions is None:
             self._check_without_predictions()
         if self.link:
@@ -98,6 +108,20 @@ class IngestConfig(ConfigSection):
                 "Pass --dtype float16, or drop --dtype",
             )
         return self
+
+    def _check_pictures(self) -> None:
+        if self.bands and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
+            raise UsageError(f"bands is {','.join(map(str, self.bands))}", "Pass one or three numbers from 1 on")
+        if self.picture_range and (len(self.picture_range) != 2 or self.picture_range[0] >= self.picture_range[1]):
+            raise UsageError(
+                f"picture_range is {','.join(f'{value:g}' for value in self.picture_range)}", "Pass LOW,HIGH: 0,3000"
+            )
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """Rows and columns of a window; (0, 0) without windows."""
+        rows, _, columns = (self.window or "0").partition("x")
+        return int(rows), int(columns or rows)
 
     def _check_without_predictions(self) -> None:
         if self.images is None:

@@ -44,6 +44,7 @@ class Inputs:
     skipped_labels: int = 0  # label files in other encodings of the preset
     background: int | None = None  # class of pixels that no shape covers
     use_palette: bool = False  # palette images are read as colors
+    label_root: str = ""  # URL of the directory of the label files
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _LabelFiles:
     segments: tuple[tuple[tuple[int, int], ...], ...] = ()
     shapes: tuple[ShapeLabels, ...] = ()
     skipped: int = 0
+    root: str = ""  # URL of the directory that `files` are relative to
 
     def pair(self, i: int, name: str, predictions: Any, rgb: str | None) -> InputPair:
         """Pair a label with predictions and RGB image."""
@@ -117,7 +119,7 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
     else:
         labels, values = _find_label_images(config, preset, options)
     inputs = _match_files(config, labels, classes, preset.suffixes, options)
-    return replace(inputs, values=values, colors=colors)
+    return replace(inputs, values=values, colors=colors, label_root=labels.root)
 
 
 def has_annotations(labels: str, options: Mapping[str, Any]) -> bool:
@@ -150,7 +152,8 @@ def _find_label_map_inputs(config: IngestConfig, options: Mapping[str, Any]) -> 
     colors = {color: background if name == label_map.BACKGROUND else numbers[name] for color, name in names.items()}
     masks = config.model_copy(update={"labels": f"{config.labels.rstrip('/')}/{label_map.MASKS}"})
     files, _ = _find_label_images(masks, Preset((), {}), options)
-    return replace(_match_files(config, files, numbers.names, (), options), colors=colors, use_palette=True)
+    inputs = _match_files(config, files, numbers.names, (), options)
+    return replace(inputs, colors=colors, use_palette=True, label_root=files.root)
 
 
 def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles | None:
@@ -181,7 +184,7 @@ def _with_sizes(pairs: tuple[InputPair, ...], options: Mapping[str, Any]) -> tup
 def _with_size(pair: InputPair, options: Mapping[str, Any]) -> InputPair:
     if pair.shapes is None or pair.shapes.height:
         return pair
-    if pair.rgb is None:
+    if not isinstance(pair.rgb, str):
         raise DataError(
             f"The annotation of {pair.name} in {pair.label} has no size, and no image matches it",
             "Pass the images as --images",
@@ -220,7 +223,7 @@ def _find_label_images(
     suffixes = [encoding, *preset.suffixes] if encoding else preset.suffixes
     keys = tuple(stem(name, suffixes) for name in names)
     skipped = len(files.names) - len(names)
-    labels = _LabelFiles(keys, tuple(names), tuple(map(files.url, names)), skipped=skipped)
+    labels = _LabelFiles(keys, tuple(names), tuple(map(files.url, names)), skipped=skipped, root=files.root)
     return labels, None if encoding is None else preset.encodings[encoding]
 
 

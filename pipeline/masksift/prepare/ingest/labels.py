@@ -15,6 +15,7 @@ from masksift.core.advice import MAX_LISTED_LABELS, label_advice
 from masksift.core.errors import DataError, UsageError
 from masksift.prepare.ingest.array_formats import EXTENSIONS, read_label
 from masksift.prepare.ingest.array_formats.stored_array import StoredArray
+from masksift.prepare.ingest.pieces import Piece
 from masksift.prepare.ingest.raster import read_raster
 from masksift.storage.files import open_file
 
@@ -30,11 +31,14 @@ class InputPair:
     """Input files of one image."""
 
     name: str
-    label: str | StoredArray  # URL, or array in a file of all labels
-    predictions: str | StoredArray | tuple[str, ...] | None  # URL, array in a file of all, one URL per class, or none
-    rgb: str | None = None
+    label: str | StoredArray | Piece  # URL, array in a file of all labels, or piece of a file
+    # URL, array in a file of all, one URL per class, piece of a file, or none
+    predictions: str | StoredArray | tuple[str, ...] | Piece | None
+    rgb: str | Piece | None = None
     segments: tuple[tuple[int, int], ...] | None = None  # (segment id, class number) of a COCO panoptic label
     shapes: ShapeLabels | None = None  # of a label that is not stored as pixels
+    nodata: int | None = None  # label value that this file declares as no data
+    place: tuple[int, int, int, int] | None = None  # first row and column, rows and columns of a piece in its file
 
     @property
     def names_classes(self) -> bool:
@@ -42,11 +46,16 @@ class InputPair:
         return self.segments is not None or self.shapes is not None
 
     @property
+    def pieces(self) -> Iterator[Piece]:
+        """Pieces of larger files."""
+        yield from (side for side in (self.label, self.predictions, self.rgb) if isinstance(side, Piece))
+
+    @property
     def urls(self) -> Iterator[str]:
         """URLs of the files."""
         predictions = self.predictions if isinstance(self.predictions, tuple) else (self.predictions,)
         files = (self.label, *predictions, self.rgb)
-        yield from (file.url if isinstance(file, StoredArray) else file for file in files if file is not None)
+        yield from (file if isinstance(file, str) else file.url for file in files if file is not None)
 
 
 def label_dtype(classes: int) -> str:
@@ -125,23 +134,26 @@ class LabelReader:
         if pair.shapes is not None:
             return draw_shapes(pair.shapes, self.background, label_dtype(self.classes), f"{pair.label} ({pair.name})")
         stored = self.read_stored(pair, options)
-        file = pair.label if isinstance(pair.label, str) else pair.label.location.replace("image ", "Image ", 1)
+        place = pair.label.location if isinstance(pair.label, StoredArray) else str(pair.label)
+        file = place.replace("image ", "Image ", 1) if isinstance(pair.label, StoredArray) else place
         if pair.segments is not None:
             return self._by_segment(stored, dict(pair.segments), file)
         if stored.ndim == 3 and self.class_channel is not None:
             stored = stored[..., self.class_channel]
-        return self._by_value(stored, file) if stored.ndim == 2 else self._by_color(stored, file)
+        return self._by_value(stored, file, pair.nodata) if stored.ndim == 2 else self._by_color(stored, file)
 
     def read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read integers (H, W) or colors (H, W, 3) as they are stored."""
         file = pair.label
-        if isinstance(file, StoredArray) or file.lower().endswith(EXTENSIONS):
+        if isinstance(file, StoredArray) or (isinstance(file, str) and file.lower().endswith(EXTENSIONS)):
             return read_label(file, options)
         gray = not self.colors and pair.segments is None and self.class_channel is None
+        if isinstance(file, Piece):
+            return file.read_labels(options, gray=gray, use_palette=self.use_palette)
         return read_raster(file, options, lossy=self.lossy, gray=gray, use_palette=self.use_palette)
 
-    def _by_value(self, values: NDArray[Any], file: str) -> NDArray[Any]:
-        plane, unknown = self._look_up(values, self.values)
+    def _by_value(self, values: NDArray[Any], file: str, nodata: int | None) -> NDArray[Any]:
+        plane, unknown = self._look_up(values, self.values if nodata is None else {**self.values, nodata: IGNORED})
         if unknown.any():
             y, x, count = _first_unknown(values, unknown)
             value = values[y, x]

@@ -13,11 +13,13 @@ from masksift.core.errors import DataError
 from masksift.prepare.ingest.array_formats import EXTENSIONS, read_array, read_header
 from masksift.prepare.ingest.array_formats.stored_array import StoredArray
 from masksift.prepare.ingest.labels import InputPair
+from masksift.prepare.ingest.pieces import Piece
 from masksift.prepare.ingest.raster import raster_header, read_raster, resize_bilinear, resize_nearest
 from masksift.scoring.kernels.decode import add_background
 
 PredictionFormat = Literal["arrays", "numbers", "planes", "positive"]
-"""An array per image; a plane of class numbers; a grayscale image per class; a plane of the positive class of two."""
+"""An array per image; a plane of class numbers; a plane per class, in images or bands; a plane of the positive class of
+two."""
 RANGE_TOLERANCE = 1e-3
 """Largest distance of a stored probability from [0, 1]."""
 
@@ -26,6 +28,8 @@ def stored_shape(
     prediction_format: PredictionFormat, pair: InputPair, options: Mapping[str, Any], *, lossy: bool
 ) -> tuple[tuple[int, ...], str]:
     """Read shape and dtype of an image's predictions from headers: (H, W) of an image, else as `drop_axes`."""
+    if isinstance(pair.predictions, Piece):
+        return pair.predictions.shape, pair.predictions.dtype
     if prediction_format == "arrays":
         file = pair.predictions if isinstance(pair.predictions, StoredArray) else None
         file = file or read_header(str(pair.predictions), options)
@@ -116,6 +120,8 @@ class PredictionReader:
         return pair.predictions[0] if isinstance(pair.predictions, tuple) else str(pair.predictions)
 
     def _read_stored(self, pair: InputPair, options: Mapping[str, Any]) -> NDArray[Any]:
+        if isinstance(pair.predictions, Piece):
+            return pair.predictions.read_predictions(options)
         if isinstance(pair.predictions, tuple):
             planes = [read_raster(url, options, lossy=self.lossy, gray=True) for url in pair.predictions]
             for url, plane in zip(pair.predictions, planes, strict=True):

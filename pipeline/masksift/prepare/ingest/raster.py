@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from masksift.core.errors import DataError, MasksiftError
@@ -29,6 +29,8 @@ _LOSSLESS_TIFF = (
     *("tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"),
 )
 """Pillow's names of the compressions of TIFF that keep every value."""
+_GEO_TAGS = {33550, 33922, 34264, 34735, 42113}
+"""Tags of a TIFF: pixel scale, tie points, transform and keys of GeoTIFF, and GDAL's nodata value."""
 _MIN_IS_WHITE = 0
 """Value of a TIFF's photometric interpretation."""
 
@@ -47,6 +49,18 @@ def image_size(url: str, options: Mapping[str, Any]) -> tuple[tuple[int, int], b
         if isinstance(image, TiffImageFile):  # some versions of Pillow have swapped its size already
             height, width = image.tag_v2[IMAGELENGTH], image.tag_v2[IMAGEWIDTH]
         return ((width, height) if orientation >= 5 else (height, width)), orientation != 1
+
+
+def needs_rasterio(url: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a TIFF has a georeference, a nodata value, or numbers that Pillow cannot read."""
+    try:
+        with _open(url, options) as (image, _):
+            tags = set(image.tag_v2) if isinstance(image, TiffImageFile) else set()
+            return bool(tags & _GEO_TAGS) or image.mode in ("F", "I;32S")
+    except DataError as e:
+        if isinstance(e.__cause__, UnidentifiedImageError):
+            return True
+        raise
 
 
 def raster_header(url: str, options: Mapping[str, Any], *, lossy: bool) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -83,7 +97,7 @@ def read_raster(
         mode = _raw_mode(image)  # known until the pixels are read
         if mode == "RGB;16B" and image.format == "PNG":
             values = _read_rgb16(image, url, options)
-            return _equal_channel(values) if gray else values
+            return equal_channel(values) if gray else values
         if ";16" in mode and image.mode not in ("I;16", "I;16B", "I;16L", "I"):
             raise DataError(
                 f"{url} has several channels of 16 bits, of which Pillow would drop the lower 8",
@@ -99,13 +113,13 @@ def read_raster(
         values = values.astype(np.uint8) if values.dtype == bool else values
         values = values // _SCALE_FACTORS[mode] if mode in _SCALE_FACTORS else values
     if values.ndim == 3 and gray:
-        values = _equal_channel(values)
+        values = equal_channel(values)
     if values.ndim == 3:
         values = values[..., 0] if values.shape[2] == 2 else values[..., :3]
     return values
 
 
-def _equal_channel(values: NDArray[Any]) -> NDArray[Any]:
+def equal_channel(values: NDArray[Any]) -> NDArray[Any]:
     """Return the first channel (H, W) of colors (H, W, 3 or 4) that are opaque and gray, other colors unchanged."""
     is_gray = values.shape[2] >= 3 and bool((values[..., 1:3] == values[..., :1]).all())
     is_opaque = values.shape[2] != 4 or bool((values[..., 3] == np.iinfo(values.dtype).max).all())

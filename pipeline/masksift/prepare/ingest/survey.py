@@ -18,6 +18,7 @@ from masksift.prepare.ingest.binary import ValueSurvey
 from masksift.prepare.ingest.config import AXIS_ORDERS, IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.labels import ClassMap, InputPair
+from masksift.prepare.ingest.pieces import Piece
 from masksift.prepare.ingest.predictions import PredictionFormat, plane_size, stored_shape
 from masksift.prepare.ingest.raster import image_size, raster_header
 from masksift.runtime.executors.base import split_items
@@ -128,6 +129,8 @@ def _read_headers(pair: InputPair, inputs: Inputs, config: IngestConfig, options
     dtype = ""
     if inputs.prediction_format is not None:
         shape, dtype = stored_shape(inputs.prediction_format, pair, options, lossy=lossy)
+    if isinstance(pair.rgb, Piece):
+        return _ImageHeaders(label, shape, dtype, pair.rgb.size)
     rgb, rotated = (None, False) if pair.rgb is None else image_size(pair.rgb, options)
     return _ImageHeaders(label, shape, dtype, rgb, rotated)
 
@@ -136,6 +139,8 @@ def _label_size(pair: InputPair, options: Mapping[str, Any], lossy: bool) -> Siz
     file = pair.label
     if pair.shapes is not None:
         return pair.shapes.height, pair.shapes.width
+    if isinstance(file, Piece):
+        return file.size
     if isinstance(file, StoredArray):
         return label_size(file)
     if file.lower().endswith(EXTENSIONS):
@@ -252,7 +257,7 @@ def _canvas(headers: _Headers, order: Axes, config: IngestConfig) -> tuple[int, 
                 "Use images of the labels' size, or drop --images",
             )
         sizes.setdefault(size, pair)
-    if len(sizes) > 1 and not config.pad:
+    if len(sizes) > 1 and not config.pad and config.window is None:
         (one, first), (other, second) = list(sizes.items())[:2]
         raise DataError(
             f"{_name(first, 'label')} is {one[0]} x {one[1]}, {_name(second, 'label')} is {other[0]} x {other[1]}",
@@ -267,4 +272,4 @@ def _name(pair: InputPair, side: str = "predictions") -> str:
     value = pair.label if side == "label" or pair.predictions is None else pair.predictions
     if isinstance(value, StoredArray):
         return f"image {value.name}" if isinstance(value.name, int) else value.location
-    return value if isinstance(value, str) else value[0].rpartition("/")[0]
+    return value[0].rpartition("/")[0] if isinstance(value, tuple) else str(value)

@@ -14,6 +14,7 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.prepare.ingest.labels import InputPair, LabelReader
+from masksift.prepare.ingest.pieces import Piece
 from masksift.prepare.ingest.predictions import PredictionReader
 from masksift.prepare.ingest.raster import read_rgb, resize_bilinear, resize_nearest
 from masksift.prepare.writers.predictions import PredictionWriter
@@ -51,7 +52,7 @@ class IngestContext:
             labels = resize_nearest(labels, size)
         if not self.writer_args["pictures"]:
             return predictions, labels, None
-        rgb = np.zeros((*size, 3), np.uint8) if pair.rgb is None else read_rgb(pair.rgb, self.options)
+        rgb = self._read_rgb(pair, size)
         if rgb.shape[:2] != size and self.resize is None:  # a PNG may have its orientation behind its pixels
             raise DataError(
                 f"{pair.rgb} is {rgb.shape[0]} x {rgb.shape[1]} once its EXIF orientation is applied, its label is "
@@ -59,6 +60,11 @@ class IngestContext:
                 "Remove the orientation from the images, or turn the labels and predictions",
             )
         return predictions, labels, rgb if rgb.shape[:2] == size else resize_bilinear(rgb, size)
+
+    def _read_rgb(self, pair: InputPair, size: tuple[int, ...]) -> NDArray[np.uint8]:
+        if pair.rgb is None:
+            return np.zeros((*size, 3), np.uint8)
+        return pair.rgb.read_rgb(self.options) if isinstance(pair.rgb, Piece) else read_rgb(pair.rgb, self.options)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ from masksift.storage.sources.labeled_source import LabeledSource, open_labeled_
 from masksift.storage.tables.arrow import table_from_rows
 from masksift.storage.tables.parquet import write_table
 from masksift.storage.urls import local_path
+from masksift.storage.zarr.origin import copy_origin
 from masksift.storage.zarr.per_image import image_ids
 from masksift.storage.zarr.writer import write_integers
 
@@ -109,6 +110,7 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> str:
             results = job.run_tasks(
                 executor, partial(predict_shard, context), shards, "predict", spec.images, needs_resources=True
             )
+            copy_origin(spec.url, url, options)
             record = _make_record(config, context, folds, results)
             job.write_record(record)
     return format_summary(config, record)

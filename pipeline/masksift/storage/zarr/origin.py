@@ -1,0 +1,143 @@
+"""Origin of the images of a source: label files, the part of its file that each image is, and georeference.
+
+The group ``origin`` of a source has one row per label file (`name`, `transform`, `crs`) and one per image (`file`,
+`place`). Coordinate reference systems and the location of the files are its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from masksift.storage.urls import join
+from masksift.storage.zarr.stores import open_store
+from masksift.storage.zarr.writer import create_array, create_group
+
+GROUP = "origin"
+_ROWS_PER_CHUNK = 1 << 16
+Transform = tuple[float, float, float, float, float, float]
+"""Affine transform (a, b, c, d, e, f) of pixel corners: x = a * column + b * row + c, y = d * column + e * row + f."""
+Place = tuple[int, int, int, int]
+"""First row and column of an image in its file, and its rows and columns."""
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """Label file of one or more images.
+
+    Attributes:
+        name: Path below the directory of the labels.
+        transform: Affine transform of the whole file; None without georeference.
+        crs: Coordinate reference system as WKT; None without one.
+    """
+
+    name: str
+    transform: Transform | None = None
+    crs: str | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Origin of all images of a source.
+
+    Attributes:
+        root: URL of the directory of the label files.
+        files: The label files.
+        images: Number of the file of each image, (N,).
+        places: Place of each image in its file, (N, 4); zeros for the whole file.
+    """
+
+    root: str
+    files: Sequence[LabelFile]
+    images: NDArray[np.int32]
+    places: NDArray[np.int32]
+
+
+def write_origin(url: str, options: Mapping[str, Any], origin: Origin) -> None:
+    """Write the origin of the images of a source, which exists."""
+    systems = sorted({file.crs for file in origin.files if file.crs is not None})
+    number = {crs: i for i, crs in enumerate(systems)}
+    attributes = {"root": origin.root, "crs": systems}
+    nothing = (np.nan,) * 6
+    arrays: dict[str, tuple[Any, NDArray[Any]]] = {
+        "transform": ("float64", np.array([file.transform or nothing for file in origin.files])),
+        "crs": ("int32", np.array([-1 if file.crs is None else number[file.crs] for file in origin.files], np.int32)),
+        "file": ("int32", origin.images),
+        "place": ("int32", origin.places),
+        "name": (str, np.array([file.name for file in origin.files], dtype=object)),
+    }
+    group = create_group(open_store(join(url, GROUP), options, read_only=False), attributes)
+    for name, (dtype, values) in arrays.items():
+        chunks = (min(len(values), _ROWS_PER_CHUNK), *values.shape[1:])
+        create_array(group, name, shape=values.shape, dtype=dtype, chunks=chunks)[:] = values
+
+
+def copy_origin(url: str, out: str, options: Mapping[str, Any]) -> None:
+    """Copy the origin of the images of a source, if it has one, to another source of the same images."""
+    if (reader := open_origin(url, options)) is not None:
+        write_origin(out, options, reader.read_all())
+
+
+def open_origin(url: str, options: Mapping[str, Any]) -> OriginReader | None:
+    """Open the origin of the images of a source; None if the source has none."""
+    try:
+        group = zarr.open_group(open_store(join(url, GROUP), options, read_only=True), mode="r", zarr_format=3)
+    except FileNotFoundError:
+        return None
+    return OriginReader(group)
+
+
+class OriginReader:
+    """Reader of the origin of single images, which keeps the last chunks in memory."""
+
+    def __init__(self, group: zarr.Group) -> None:
+        self._group = group
+        attributes: Mapping[str, Any] = group.attrs.asdict()
+        self.root = str(attributes["root"])
+        self.systems: Sequence[str] = attributes["crs"]
+        self._chunk = lru_cache(16)(self._read_chunk)
+
+    def file_number(self, image: int) -> int:
+        """Return the number of an image's label file."""
+        return int(self._row("file", image))
+
+    def place(self, image: int) -> Place:
+        """Return the place of an image in its file; zeros for the whole file."""
+        row, column, height, width = self._row("place", image).tolist()
+        return row, column, height, width
+
+    def file(self, number: int) -> LabelFile:
+        """Return a label file."""
+        transform = self._row("transform", number).tolist()
+        crs = int(self._row("crs", number))
+        return LabelFile(
+            str(self._row("name", number)),
+            None if np.isnan(transform[0]) else tuple(transform),
+            None if crs < 0 else self.systems[crs],
+        )
+
+    def read_all(self) -> Origin:
+        """Read the origin of all images."""
+        count = self._array("crs").shape[0]
+        files = [self.file(number) for number in range(count)]
+        images, places = (np.asarray(self._array(name)[:]) for name in ("file", "place"))
+        return Origin(self.root, files, images, places)
+
+    def _row(self, name: str, number: int) -> Any:
+        chunk, row = divmod(number, _ROWS_PER_CHUNK)
+        return self._chunk(name, chunk)[row]
+
+    def _read_chunk(self, name: str, chunk: int) -> NDArray[Any]:
+        start = chunk * _ROWS_PER_CHUNK
+        return np.asarray(self._array(name)[start : start + _ROWS_PER_CHUNK])
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        array = self._group[name]
+        assert isinstance(array, zarr.Array)
+        return array
