@@ -18,6 +18,7 @@ import psutil
 PARTS = (
     "start",
     "small",
+    "files",
     "kernels",
     "reading",
     "whole",

@@ -214,6 +214,14 @@ def test_file_changed_during_a_run_is_a_damaged_chunk(tmp_path: Path, name: str)
         read(reader, shape, 3)
 
 
+@pytest.mark.parametrize("piece", [1, 64, 1 << 20])
+def test_deflated_array_is_read_in_pieces(tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masksift.storage.zarr.links._PIECE_BYTES", piece)
+    reader, shape = open_reader(make_folder(tmp_path, CASES["npz, deflated"]).ingest("linked", "--link"))
+    for image, expected in enumerate(InputFiles(tmp_path / "again").data.predictions):
+        np.testing.assert_array_equal(read(reader, shape, image)[0], expected)
+
+
 @pytest.mark.parametrize("name", ["npz", "npz, deflated"])
 def test_flipped_bit_in_an_archive_is_a_damaged_chunk(tmp_path: Path, name: str) -> None:
     folder = make_folder(tmp_path, CASES[name])

@@ -17,7 +17,7 @@ from masksift.core.specs import ArraySpec
 from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import options_for
 from masksift.storage.urls import join, local_path, split_url
-from masksift.storage.zarr.links import LINKS, file_version, unpack_links
+from masksift.storage.zarr.links import LINKS, LinkTable, file_version
 from masksift.storage.zarr.stores import list_objects, open_store
 from masksift.storage.zarr.zip_store import DamagedMemberError, list_members, split_archive_url
 
@@ -67,7 +67,7 @@ def _iter_linked_files(
     data = sync(open_store(url, options, read_only=True).get(table, default_buffer_prototype()))
     assert data is not None
     try:
-        links = unpack_links(data)
+        links = LinkTable(data)
     except DamagedMemberError as e:
         raise DataError(f"{join(url, table)} cannot be read ({e})", "Link the files again into another --out") from e
     for row, link in enumerate(links):

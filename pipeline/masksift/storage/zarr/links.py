@@ -13,7 +13,7 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ _MAX_TABLE_BYTES = 64 << 20
 _CACHED_TABLES = 4
 _MARGIN_BYTES = 1 << 20
 """Bytes by which a member of an archive may exceed its values: header and growth of incompressible data."""
+_PIECE_BYTES = 1 << 20
+"""Bytes that are read or inflated at once."""
 _CHUNK_KEY = re.compile(r"c/(\d+)(?:/0)*")
 
 SCHEMA = pa.schema(
@@ -93,6 +95,11 @@ class Link:
     version: str
     member: LinkedMember | None = None
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes after decompression."""
+        return self.stored if self.member is None else self.member.size
+
 
 @dataclass(frozen=True)
 class LinkSettings:
@@ -138,31 +145,46 @@ def pack_links(links: Iterable[Link]) -> bytes:
     return file.getvalue()
 
 
-def unpack_links(data: Buffer | bytes) -> list[Link]:
-    """Decode a table of links. A damaged one raises DamagedMemberError."""
-    if len(data) > _MAX_TABLE_BYTES:
-        raise DamagedMemberError(f"its table of files has {len(data):,} bytes")
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data if isinstance(data, bytes) else data.to_bytes()))
-        if file.metadata.num_rows > _MAX_LINKS_PER_TABLE:
-            raise DamagedMemberError(f"its table of files has {file.metadata.num_rows:,} rows")
-        table = file.read(SCHEMA.names).cast(SCHEMA)
-    except (pa.ArrowException, ValueError, KeyError, OSError) as e:
-        raise DamagedMemberError(f"its table of files cannot be read, {e}") from e
-    members = pc.is_valid(table["member_size"])
-    incomplete = any(not pc.is_valid(table[name]).equals(members) for name in SCHEMA.names[6:])
-    if incomplete or any(table[name].null_count for name in SCHEMA.names[:5]):
-        raise DamagedMemberError("its table of files lacks values")
-    rows = table.to_pylist()
-    return [
-        Link(row["url"], row["offset"], row["stored"], row["file_size"], row["version"], _member(row)) for row in rows
-    ]
+class LinkTable:
+    """Table of links. Rows are decoded when they are read: a worker reads a few of thousands.
+
+    Args:
+        data: Encoded table.
+
+    Raises:
+        DamagedMemberError: The table is damaged.
+    """
+
+    def __init__(self, data: Buffer | bytes) -> None:
+        if len(data) > _MAX_TABLE_BYTES:
+            raise DamagedMemberError(f"its table of files has {len(data):,} bytes")
+        try:
+            file = pq.ParquetFile(pa.BufferReader(data if isinstance(data, bytes) else data.to_bytes()))
+            if file.metadata.num_rows > _MAX_LINKS_PER_TABLE:
+                raise DamagedMemberError(f"its table of files has {file.metadata.num_rows:,} rows")
+            self._table = table = file.read(SCHEMA.names).cast(SCHEMA)
+        except (pa.ArrowException, ValueError, KeyError, OSError) as e:
+            raise DamagedMemberError(f"its table of files cannot be read, {e}") from e
+        members = pc.is_valid(table["member_size"])
+        incomplete = any(not pc.is_valid(table[name]).equals(members) for name in SCHEMA.names[6:])
+        if incomplete or any(table[name].null_count for name in SCHEMA.names[:5]):
+            raise DamagedMemberError("its table of files lacks values")
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __getitem__(self, row: int) -> Link:
+        return _make_link(self._table.slice(row, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Link]:
+        return map(_make_link, self._table.to_pylist())
 
 
-def _member(row: Mapping[str, Any]) -> LinkedMember | None:
-    if row["member_size"] is None:
-        return None
-    return LinkedMember(row["member_size"], row["member_header"], row["member_crc"], row["deflated"])
+def _make_link(row: Mapping[str, Any]) -> Link:
+    member = None
+    if row["member_size"] is not None:
+        member = LinkedMember(row["member_size"], row["member_header"], row["member_crc"], row["deflated"])
+    return Link(row["url"], row["offset"], row["stored"], row["file_size"], row["version"], member)
 
 
 def file_version(stat: os.stat_result) -> str:
@@ -170,33 +192,56 @@ def file_version(stat: os.stat_result) -> str:
     return str(stat.st_mtime_ns)
 
 
-def decode_values(link: Link, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def decode_values(link: Link, pieces: Iterable[NDArray[np.uint8]], buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the values of a chunk.
 
     Args:
         link: Location of the chunk.
-        data: Bytes at that location.
+        pieces: Bytes at that location, in order.
+        buffer: Memory for `link.buffer_bytes`.
 
     Returns:
-        The values, a view of `data` where they are stored as they are.
+        The values, a view of the buffer.
 
     Raises:
         DamagedMemberError: The file has other bytes than when it was linked.
     """
-    if len(data) != link.stored:
-        raise DamagedMemberError(f"{link.url} ends before byte {link.offset + link.stored:,}")
-    member = link.member
-    if member is not None:
-        if member.deflated:
-            try:
-                inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data.data, member.size + 1)
-            except zlib.error as e:
-                raise DamagedMemberError(f"{link.url}: {e}") from e
-            data = np.frombuffer(inflated, np.uint8)
-        if len(data) != member.size or zlib.crc32(data.data) != member.crc:
-            raise DamagedMemberError(f"the checksum or the size of the array in {link.url} is wrong")
-        data = data[member.header :]
-    return data
+    data, member = buffer[: link.buffer_bytes], link.member
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member is not None and member.deflated else None
+    position = 0
+
+    def append(part: NDArray[np.uint8]) -> None:
+        nonlocal position
+        if position + len(part) > len(data):
+            raise DamagedMemberError(f"the array in {link.url} has more bytes than when it was linked")
+        data[position : position + len(part)] = part
+        position += len(part)
+
+    try:
+        for piece in pieces:
+            if inflate is None:
+                append(piece)
+                continue
+            rest: Any = piece.data
+            while len(rest) and not inflate.eof:
+                append(np.frombuffer(inflate.decompress(rest, _PIECE_BYTES), np.uint8))
+                rest = inflate.unconsumed_tail
+        if inflate is not None:
+            append(np.frombuffer(inflate.flush(), np.uint8))
+    except zlib.error as e:
+        raise DamagedMemberError(f"{link.url}: {e}") from e
+    return check_values(link, data[:position])
+
+
+def check_values(link: Link, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the values in the decoded bytes of a link, after a check of their size and checksum."""
+    if len(data) != link.buffer_bytes:
+        raise DamagedMemberError(f"{link.url} ends before its array does")
+    if link.member is None:
+        return data
+    if zlib.crc32(data.data) != link.member.crc:
+        raise DamagedMemberError(f"the checksum of the array in {link.url} is wrong")
+    return data[link.member.header :]
 
 
 class LinkedStore(WrapperStore[Store]):
@@ -214,7 +259,7 @@ class LinkedStore(WrapperStore[Store]):
     ) -> None:
         super().__init__(store)
         self._settings, self._chunk_bytes, self._open_place = settings, chunk_bytes, open_place
-        self._tables: dict[int, list[Link]] = {}
+        self._tables: dict[int, LinkTable] = {}
         self._places: dict[str, Store] = {}
         self._lock = asyncio.Lock()
 
@@ -242,8 +287,8 @@ class LinkedStore(WrapperStore[Store]):
         if match is None:
             return None
         table, row = divmod(int(match[1]), self._settings.rows)
-        links = self._tables.get(table, ())
-        return self._checked(links[row]) if row < len(links) else None
+        links = self._tables.get(table)
+        return self._checked(links[row]) if links is not None and row < len(links) else None
 
     async def find_link(self, key: str) -> Link | None:
         """Return the location of a chunk; None for keys of no chunk."""
@@ -264,7 +309,7 @@ class LinkedStore(WrapperStore[Store]):
             raise DamagedMemberError(f"its table of files, {table_name(number)}, does not exist")
         for oldest in list(self._tables)[: max(0, len(self._tables) - _CACHED_TABLES + 1)]:
             del self._tables[oldest]
-        self._tables[number] = unpack_links(data)
+        self._tables[number] = LinkTable(data)
 
     def _checked(self, link: Link) -> Link:
         """Refuse a location that needs more memory than a chunk, or whose values are no chunk."""
@@ -285,12 +330,13 @@ class LinkedStore(WrapperStore[Store]):
         if link is None:
             return await self._store.get(key, prototype, byte_range)
         if (path := local_path(link.url)) is not None:
-            data = await asyncio.to_thread(read_link, path, link, np.empty(link.stored, np.uint8))
+            buffer = np.empty(link.buffer_bytes, np.uint8)
+            values = await asyncio.to_thread(read_values, path, link, buffer)
         else:
-            data = await self._read_remote(link, prototype)
-        if data is None:
+            values = await self._read_remote(link, prototype)
+        if values is None:
             return None
-        value = prototype.buffer.from_array_like(decode_values(link, data))
+        value = prototype.buffer.from_array_like(values)
         if byte_range is None:
             return value
         start, stop = byte_bounds(byte_range, len(value))
@@ -306,24 +352,56 @@ class LinkedStore(WrapperStore[Store]):
             value = await read_version(name, prototype, span, link.version)
         else:
             value = await store.get(name, prototype, span)
-        return None if value is None else value.as_numpy_array()
+        if value is None:
+            return None
+        data = value.as_numpy_array()
+        if link.member is None or not link.member.deflated:
+            return check_values(link, data)
+        buffer = np.empty(link.buffer_bytes, np.uint8)
+        return await asyncio.to_thread(decode_values, link, [data], buffer)
 
 
-def read_link(path: str, link: Link, buffer: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Read the bytes of a chunk from a local file into a buffer. Returns None if there is no such file."""
+def read_values(path: str, link: Link, buffer: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Read the values of a chunk from a local file.
+
+    Args:
+        path: Path of the file.
+        link: Location of the chunk.
+        buffer: Memory for `link.buffer_bytes`.
+
+    Returns:
+        The values, a view of the buffer; None if there is no such file.
+
+    Raises:
+        DamagedMemberError: The file has changed since it was linked.
+    """
     try:
         with open(path, "rb", buffering=0) as file:
             stat = os.fstat(file.fileno())
             if (stat.st_size, file_version(stat)) != (link.file_size, link.version):
-                raise changed_file(link.url)
+                error = changed_file(link.url)
+                raise error
             file.seek(link.offset)
-            data = buffer[: link.stored]
-            filled = 0
-            while filled < len(data) and (count := file.readinto(data[filled:].data)):
-                filled += count
-            return data[:filled]
+            if link.member is not None and link.member.deflated:
+                return decode_values(link, _iter_pieces(file, link.stored), buffer)
+            return check_values(link, _fill(file, buffer[: link.stored]))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
+
+
+def _iter_pieces(file: io.FileIO, size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the next bytes of a file in pieces, in one buffer."""
+    buffer = np.empty(min(size, _PIECE_BYTES), np.uint8)
+    while size and len(piece := _fill(file, buffer[:size])):
+        yield piece
+        size -= len(piece)
+
+
+def _fill(file: io.FileIO, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    filled = 0
+    while filled < len(buffer) and (count := file.readinto(buffer[filled:].data)):
+        filled += count
+    return buffer[:filled]
 
 
 def changed_file(url: str) -> DamagedMemberError:

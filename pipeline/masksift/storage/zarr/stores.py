@@ -35,9 +35,8 @@ from masksift.storage.zarr.links import (
     LinkedStore,
     LinkSettings,
     changed_file,
-    decode_values,
     is_local_store,
-    read_link,
+    read_values,
 )
 from masksift.storage.zarr.validation import ChunkDecodeError, ChunkValidator, natural_sort_key
 from masksift.storage.zarr.zip_store import DamagedMemberError, ZipStore, list_members, split_archive_url
@@ -363,13 +362,11 @@ class InstrumentedStore(WrapperStore[Store]):
         try:
             link = store.cached_link(key) or sync(store.find_link(key))
             assert link is not None
-            if self._buffer.size < link.stored:
-                self._buffer = np.empty(link.stored + link.stored // 4, np.uint8)
-            data = read_link(link.url, link, self._buffer)
-            if data is None:
-                return None
-            self.bytes += data.size
-            return decode_values(link, data)
+            if self._buffer.size < link.buffer_bytes:
+                self._buffer = np.empty(link.buffer_bytes, np.uint8)
+            values = read_values(link.url, link, self._buffer)
+            self.bytes += 0 if values is None else link.stored
+            return values
         except DamagedMemberError as e:
             if self.validator is None:
                 raise
