@@ -9,7 +9,7 @@ import numpy as np
 import rasterio
 from rasterio import Affine
 
-from masksift.prepare.ingest.georaster import rasterio as import_rasterio
+from masksift.storage.georeference import rasterio as import_rasterio
 from support.datasets import Array
 
 UTM = "EPSG:32632"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masksift.core.errors import DataError, UsageError
+from masksift.core.errors import DataError
 from masksift.prepare.ingest.pieces import Piece
 from masksift.prepare.ingest.raster import equal_channel
 from masksift.storage.clients import open_filesystem
 from masksift.storage.files import open_file
+from masksift.storage.georeference import Transform, pixel_area, rasterio, window_transform
 from masksift.storage.urls import local_path
 
-Transform = tuple[float, float, float, float, float, float]
-"""Affine transform (a, b, c, d, e, f): x = a * column + b * row + c, y = d * column + e * row + f, of pixel corners."""
 
 _DRIVERS = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
@@ -122,17 +120,6 @@ def _lossy_compression(driver: str, tags: Mapping[str, str]) -> str | None:
     if "LERC" in name:
         return None if float(tags.get("MAX_Z_ERROR", 0)) == 0 else name
     return name if any(word in name for word in ("JPEG", "JP2", "WEBP", "JXL")) else None
-
-
-def rasterio() -> Any:
-    """Import rasterio. Raises UsageError if it is not installed."""
-    try:
-        import rasterio as module
-        from rasterio.errors import NotGeoreferencedWarning
-    except ImportError as e:
-        raise UsageError("rasterio is not installed", "Run `pip install 'masksift[geo]'`") from e
-    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # rasters may have no georeference
-    return module
 
 
 def _dataset(url: str, options: Mapping[str, Any]) -> Any:
@@ -306,12 +293,6 @@ def _sample_starts(extent: int) -> list[int]:
     return sorted({last * i // (_SAMPLES - 1) for i in range(_SAMPLES)})
 
 
-def window_transform(transform: Transform, row: int, column: int) -> Transform:
-    """Return the transform of a window of a raster."""
-    a, b, c, d, e, f = transform
-    return a, b, a * column + b * row + c, d, e, d * column + e * row + f
-
-
 def check_alignment(one: RasterFile, other: RasterFile, tolerance: float = 0.1) -> None:
     """Check that two rasters cover the same pixels of a map.
 
@@ -337,7 +318,7 @@ def check_alignment(one: RasterFile, other: RasterFile, tolerance: float = 0.1) 
         )
     if one.transform is None or other.transform is None:
         return
-    (a, b, _, d, e, _), pixel = one.transform, math.sqrt(abs(_determinant(one.transform)))
+    (a, b, _, d, e, _), pixel = one.transform, math.sqrt(pixel_area(one.transform))
     corners = [(0, 0), (one.height, 0), (0, one.width), (one.height, one.width)]
     places = [[window_transform(file.transform, *corner) for file in (one, other)] for corner in corners]  # type: ignore[arg-type]
     distance = max(math.hypot(left[2] - right[2], left[5] - right[5]) for left, right in places)
@@ -347,8 +328,3 @@ def check_alignment(one: RasterFile, other: RasterFile, tolerance: float = 0.1) 
             f"{one.url} and {other.url} differ by up to {distance / pixel:.2f} pixels at their corners",
             "Warp one of them onto the grid of the other",
         )
-
-
-def _determinant(transform: Transform) -> float:
-    a, b, _, d, e, _ = transform
-    return a * e - b * d

@@ -21,11 +21,13 @@ class ExportFormat:
         module: Module with the function ``write``.
         text: Description for the command line.
         outputs: Names that the format writes directly below `--out`.
+        on_map: The format needs sources with a georeference.
     """
 
     module: str
     text: str
     outputs: tuple[str, ...]
+    on_map: bool = False
 
     def writer(self) -> Callable[[ExportWriter], None]:
         """Import the function that writes the format."""
@@ -47,6 +49,8 @@ FORMATS: Mapping[str, ExportFormat] = {
     "fiftyone": ExportFormat(
         "fiftyone", "FiftyOneDataset: regions, labels, scores", ("metadata.json", "samples.json", "data", "fields")
     ),
+    "geojson": ExportFormat("geojson", "GeoJSON: polygons of regions on the map", ("regions.geojson",), on_map=True),
+    "geoparquet": ExportFormat("geoparquet", "GeoParquet: polygons of regions on the map", ("regions",), on_map=True),
     "datumaro": ExportFormat("datumaro", "Datumaro format: one mask per region", ("annotations", "images")),
 }
 """Formats by command-line name."""

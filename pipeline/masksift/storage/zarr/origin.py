@@ -15,14 +15,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from masksift.storage.georeference import Transform
 from masksift.storage.urls import join
 from masksift.storage.zarr.stores import open_store
 from masksift.storage.zarr.writer import create_array, create_group
 
 GROUP = "origin"
 _ROWS_PER_CHUNK = 1 << 16
-Transform = tuple[float, float, float, float, float, float]
-"""Affine transform (a, b, c, d, e, f) of pixel corners: x = a * column + b * row + c, y = d * column + e * row + f."""
 Place = tuple[int, int, int, int]
 """First row and column of an image in its file, and its rows and columns."""
 
