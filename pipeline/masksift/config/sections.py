@@ -424,7 +424,7 @@ class LabelOptions(ConfigSection):
         )
 
 
-_FILE_ENDINGS = (".npy", ".npz", ".json", ".xml", ".txt")
+_FILE_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".safetensors", ".pkl", ".pickle", ".json", ".xml", ".txt")
 _ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 
 

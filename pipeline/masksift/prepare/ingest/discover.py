@@ -124,6 +124,8 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
 
 def has_annotations(labels: str, options: Mapping[str, Any]) -> bool:
     """Return whether labels are annotations, which name their classes."""
+    if is_array_file(labels):
+        return False
     if labels.endswith(".json") or find_annotations(labels, options) is not None:
         return True
     return _read_label_map(labels, options) is not None

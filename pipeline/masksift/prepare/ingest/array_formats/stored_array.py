@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
+import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Literal
@@ -16,6 +19,8 @@ from masksift.core.errors import DataError, MasksiftError
 from masksift.storage.files import open_file
 
 _VALUES_AT_ONCE = 1 << 20
+_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError)
+"""Errors of zipfile for damaged, unsupported and encrypted members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class StoredArray:
         member: Member of a zip archive, or None.
         member_start: Position of the member in the file if it is not compressed, else -1.
         bfloat16: The file holds the upper 16 bits of each float32.
-        text_bytes: Size of the values in the file if they are Latin-1 characters in UTF-8, else 0.
+        text_bytes: Size of the text in the file if the values are Latin-1 characters in UTF-8, else 0.
+        text_skip: Bytes of the decoded text before the first value.
         name: Name or index in a file of several arrays, else "".
     """
 
@@ -44,6 +50,7 @@ class StoredArray:
     member_start: int = -1
     bfloat16: bool = False
     text_bytes: int = 0
+    text_skip: int = 0
     name: str | int = ""
 
     @property
@@ -72,6 +79,11 @@ class StoredArray:
             return math.prod(self.shape)
         return 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
 
+    def transpose(self, axes: Sequence[int]) -> StoredArray:
+        """Return the array with its axes in another order."""
+        strides = self.strides or c_strides(self.shape)
+        return replace(self, shape=tuple(self.shape[i] for i in axes), strides=tuple(strides[i] for i in axes))
+
     def images(self) -> Iterator[StoredArray]:
         """Yield the arrays along the first axis. Raises DataError if they cannot be read one at a time."""
         strides = self.strides or c_strides(self.shape)
@@ -92,25 +104,20 @@ class StoredArray:
     def read(self, options: Mapping[str, Any]) -> NDArray[Any]:
         """Read the values, and no others of the file; DataError if the file ends before."""
         with format_errors(self.url), _open(self, options) as file:
-            if self.text_bytes:
-                flat = self._read_text(file)
-            else:
-                flat = np.empty(self.span, self.dtype)
-                raw = flat.view(np.uint8)[flat.nbytes - self.span * self.stored_itemsize :]
-                if _read_into(file, raw) < raw.nbytes:
-                    raise ValueError(f"it ends before {self.location} does")
-                if self.bfloat16:
-                    _expand(flat)
+            flat = np.empty(self.span, self.dtype)
+            raw = flat.view(np.uint8)[flat.nbytes - self.span * self.stored_itemsize :]
+            stream = io.BytesIO(self._decode(file)) if self.text_bytes else file
+            if _read_into(stream, raw) < raw.nbytes:
+                raise ValueError(f"it ends before {self.location} does")
+            if self.bfloat16:
+                _expand(flat)
         if self.strides is None:
             return flat.reshape(self.shape)
         steps = tuple(stride * self.dtype.itemsize for stride in self.strides)
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 
-    def _read_text(self, file: BinaryIO) -> NDArray[Any]:
-        data = file.read(self.text_bytes).decode().encode("latin-1")
-        if len(data) != self.span * self.dtype.itemsize:
-            raise ValueError(f"{self.location} has {len(data):,} bytes, its shape is {self.shape}")
-        return np.frombuffer(data, self.dtype)
+    def _decode(self, file: BinaryIO) -> bytes:
+        return file.read(self.text_bytes).decode().encode("latin-1")[self.text_skip :]
 
 
 def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -120,7 +127,10 @@ def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def check_inside(array: StoredArray, size: int) -> StoredArray:
     """Return an array whose values are inside a file of ``size`` bytes; ValueError for others, before any is read."""
-    end = array.offset + (array.text_bytes or array.span * array.stored_itemsize)
+    values = array.span * array.stored_itemsize
+    if array.text_bytes and values > array.text_bytes:
+        raise ValueError(f"{array.location} of shape {array.shape} has {array.text_bytes:,} bytes")
+    end = array.offset + (array.text_bytes or values)
     if array.offset < 0 or min(array.shape, default=0) < 0 or min(array.strides or (0,)) < 0 or end > size:
         raise ValueError(f"{array.location} of shape {array.shape} ends at byte {end:,} of {size:,}")
     return array
@@ -133,7 +143,7 @@ def format_errors(url: str) -> Iterator[None]:
         yield
     except MasksiftError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+    except (OSError, ValueError, EOFError, LookupError, OverflowError, *_ARCHIVE_ERRORS) as e:
         raise DataError(
             f"{url} cannot be read as an array ({str(e).rstrip('.')})",
             "Write it again, or remove it from the directory",
