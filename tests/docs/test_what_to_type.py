@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shlex
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from docs.pages import ROOT
 from masksift.cli.main import main
@@ -45,6 +47,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shape = {"label": "tree", "shape_type": "rectangle", "points": [[2, 2], [9, 9]]}
         tree = {"shapes": [shape], "imageHeight": 16, "imageWidth": 20}
         (tmp_path / f"labelme/{i}.json").write_text(json.dumps(tree))
+    (tmp_path / "tensors").mkdir()
+    for i in range(IMAGES):
+        save_file({"logits": probabilities[i]}, tmp_path / f"tensors/{i}.safetensors")
+    (tmp_path / "ids.txt").write_text("".join(f"{i}\n" for i in range(IMAGES)))
+    results = [{"img_path": f"data/{i}.png", "pred_sem_seg": {"data": classes[i : i + 1]}} for i in range(IMAGES)]
+    (tmp_path / "results.pkl").write_bytes(pickle.dumps(results, protocol=2))
     np.save(tmp_path / "labels.npy", classes)
     np.save(tmp_path / "pred_probs.npy", probabilities)
     write_coco(tmp_path / "coco.json")
@@ -94,7 +102,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 19
+    assert len(COMMANDS) == 22
 
 
 @pytest.mark.parametrize("command", COMMANDS)

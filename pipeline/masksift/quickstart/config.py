@@ -38,6 +38,7 @@ class QuickstartConfig(ConfigSection):
     trainer: str = Field(PIXELS, description="model to cross-validate: pixels, torch or MODULE:FACTORY")
     group_pattern: str | None = Field(None, description=_description(PredictConfig, "group_pattern"))
     out: str = Field("quickstart-run", min_length=1, description="URL of a directory for the sources and the results")
+    ids: str | None = Field(None, description=_description(IngestConfig, "ids"))
     preset: PresetName | None = Field(None, description=_description(IngestConfig, "preset"))
     classes: ClassNameList | None = Field(
         None, description="class names, comma-separated or in a file with one per line; default: from the label values"
@@ -74,8 +75,8 @@ class QuickstartConfig(ConfigSection):
         return self.storage.options([url for url in urls if url])
 
     def label_flags(self) -> Flags:
-        """Return the flags of `masksift ingest` that describe the labels, as far as they are set."""
-        keys = ("preset", "classes", "ignore", "background", "label_offset", "colors", "window", "bands")
+        """Return the flags of `masksift ingest` that describe labels and images, as far as they are set."""
+        keys = ("ids", "preset", "classes", "ignore", "background", "label_offset", "colors", "window", "bands")
         return {key: value for key in keys if (value := getattr(self, key)) not in (None, ())}
 
     def shared_flags(self) -> Flags:

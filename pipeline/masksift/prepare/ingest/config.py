@@ -29,8 +29,8 @@ class IngestConfig(ConfigSection):
     predictions: str | None = Field(
         None,
         min_length=1,
-        description="prediction files: directory or glob of .npy, .npz, .pt, .safetensors, PNG or TIFF, or one array file "
-        "of all images, also .pkl of mmsegmentation; default: none, for a source that `masksift predict` takes",
+        description="prediction files: directory or glob of .npy, .npz, .pt, .safetensors, PNG or TIFF, or one array "
+        "file of all images, also .pkl of mmsegmentation; default: none, for a source that `masksift predict` takes",
     )
     out: str = Field(min_length=1, description="URL of the new source, a Zarr group")
     images: str | None = Field(
