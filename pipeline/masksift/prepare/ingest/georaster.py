@@ -20,7 +20,6 @@ from masksift.storage.files import open_file
 from masksift.storage.georeference import Transform, pixel_area, rasterio, window_transform
 from masksift.storage.urls import local_path
 
-
 _DRIVERS = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "GTiff"),
     b"\x89PNG": "PNG",
