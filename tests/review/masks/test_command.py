@@ -178,6 +178,31 @@ def test_georeferenced_tiff_keeps_its_tags(planes: Array, tmp_path: Path) -> Non
         np.testing.assert_array_equal(file.read(1), painted(planes[1]))
 
 
+def test_windows_of_a_raster_are_assembled(planes: Array, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "softmax").mkdir()
+    tiles = np.where(planes[:4] == 255, 0, planes[:4]).astype(np.uint8).reshape(2, 2, 16, 20)
+    mosaic = tiles.swapaxes(1, 2).reshape(32, 40)
+    transform = rasterio.Affine(0.5, 0, 500000, 0, -0.5, 5800000)
+    shape = {"driver": "GTiff", "height": 32, "width": 40, "crs": "EPSG:32633", "transform": transform}
+    profile = {**shape, "tiled": True, "blockxsize": 16, "blockysize": 16}
+    with rasterio.open(tmp_path / "masks/town.tif", "w", count=1, dtype="uint8", compress="lzw", **profile) as file:
+        file.write(mosaic, 1)
+    with rasterio.open(tmp_path / "softmax/town.tif", "w", count=3, dtype="float32", **profile) as file:
+        file.write((mosaic == np.arange(3).reshape(3, 1, 1)).astype(np.float32))
+    where = ("--labels", tmp_path / "masks", "--predictions", tmp_path / "softmax", "--out", tmp_path / "source.zarr")
+    assert exit_code("ingest", *where, "--window", "16x20", *QUIET) == 0
+    run_sources(tmp_path / "run", tmp_path / "source.zarr")
+    group: Any = zarr.open_group(tmp_path / "source.zarr", mode="r")
+    correct(tmp_path, lambda plane: plane.__setitem__((slice(2, 5), slice(3, 9)), 2), group["image_id"][:].tolist()[3])
+    assert list(export_masks(tmp_path)) == ["town.tif"]
+    mosaic[18:21, 23:29] = 2
+    with rasterio.open(tmp_path / "out/town.tif") as file:
+        np.testing.assert_array_equal(file.read(1), mosaic)
+        assert (file.crs.to_epsg(), file.transform) == (32633, transform)
+
+
 def test_arrays_are_written_as_arrays(planes: Array, tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     for i, plane in enumerate(planes):

@@ -25,7 +25,6 @@ from masksift.prepare.ingest.labels import Color, InputPair, LabelReader, color_
 from masksift.prepare.ingest.links import check_linkable, link_predictions
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
 from masksift.prepare.ingest.presets import PRESETS
-from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS
 from masksift.prepare.ingest.split_rasters import split_rasters
 from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
 from masksift.prepare.ingest.survey import Survey, survey_inputs
@@ -37,7 +36,6 @@ from masksift.storage.locations import check_output
 from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import local_path
-from masksift.storage.zarr.label_files import ENCODING, LabelEncoding, write_label_urls
 from masksift.storage.zarr.origin import write_origin
 
 INGEST_WORKER_BYTES = 256 * MIB
@@ -95,26 +93,13 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
                 link_predictions(config, inputs, survey, progress)
             shards = _make_shards(context, inputs.pairs)
             job.run_tasks(executor, partial(write_shard, context), shards, "ingest", images)
-            if (origin := label_origin(inputs, resized=config.resize is not None)) is not None:
+            if (origin := label_origin(inputs, context.labels, resized=config.resize is not None)) is not None:
                 write_origin(context.url, options, origin)
             unmatched = {side: list(names) for side, names in inputs.unmatched.items()}
             matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
-            encoding = _write_label_files(context, inputs)
-            record.write({**plan, "complete": True, **matching, **encoding})
+            record.write({**plan, "complete": True, **matching})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
     return IngestResult(text, tuple(pair.name for pair in inputs.pairs), sum(map(len, inputs.unmatched.values())))
-
-
-def _write_label_files(context: IngestContext, inputs: Inputs) -> dict[str, Any]:
-    """Write which label files the source is made of, and return the record of their classes."""
-    # annotations, and labels in a file of several images or of another format, are not written as files again
-    labels, endings = context.labels, (*LOSSLESS_EXTENSIONS, ".bmp", ".webp", ".npy")
-    urls = [pair.label for pair in inputs.pairs if isinstance(pair.label, str) and not pair.names_classes]
-    if len(urls) < len(inputs.pairs) or not all(url.lower().endswith(endings) for url in urls):
-        return {}
-    write_label_urls(context.url, context.options, urls)
-    encoding = LabelEncoding(labels.values, labels.colors, labels.use_palette, labels.class_channel)
-    return {ENCODING: encoding.as_json()}
 
 
 def _check_output(config: IngestConfig, inputs: Inputs) -> None:

@@ -7,14 +7,20 @@ import numpy as np
 from masksift.prepare.ingest.array_formats.stored_array import StoredArray
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.georaster import RasterWindow
-from masksift.storage.zarr.origin import LabelFile, Origin
+from masksift.prepare.ingest.labels import LabelReader
+from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS
+from masksift.storage.zarr.origin import LabelEncoding, LabelFile, Origin
+
+_REWRITTEN = (*LOSSLESS_EXTENSIONS, ".bmp", ".webp", ".npy")
+"""Ends of the names of files that `masksift export masks` writes again."""
 
 
-def label_origin(inputs: Inputs, *, resized: bool) -> Origin | None:
+def label_origin(inputs: Inputs, labels: LabelReader, *, resized: bool) -> Origin | None:
     """Return the label files and the place of each image in them; None if labels are no files of pixels.
 
     Args:
         inputs: Inputs of the ingest.
+        labels: Reader of the labels.
         resized: The written labels do not have the size of the files.
 
     Returns:
@@ -37,4 +43,7 @@ def label_origin(inputs: Inputs, *, resized: bool) -> Origin | None:
             files.append(LabelFile(name) if located is None else LabelFile(name, located.transform, located.crs))
         images[i] = numbers[url]
         places[i] = pair.place or (0, 0, 0, 0)
-    return Origin(root, files, images, places)
+    encoding = LabelEncoding(labels.values, labels.colors, labels.use_palette, labels.class_channel)
+    is_rewritten = not resized and not any(pair.names_classes for pair in inputs.pairs)
+    is_rewritten = is_rewritten and all(file.name.lower().endswith(_REWRITTEN) for file in files)
+    return Origin(root, files, images, places, encoding if is_rewritten else None)

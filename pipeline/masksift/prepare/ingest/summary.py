@@ -10,9 +10,8 @@ from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import Inputs
 from masksift.prepare.ingest.survey import Survey
 from masksift.storage.urls import join
-from masksift.storage.zarr.label_files import GROUP
 
-RECORD_GROUP = GROUP
+RECORD_GROUP = "ingest"
 """Zarr group in the source whose attributes are the plan and the record of the ingest."""
 MAX_FILE_NAMES = 3
 """Unmatched files to print for each side; the record lists all."""

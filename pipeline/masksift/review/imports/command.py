@@ -26,7 +26,7 @@ from masksift.review.label_edits import EditResult, LabelEdit, labels_left, summ
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.tables.lookup import filter_images
-from masksift.storage.zarr.label_files import LabelEncoding, read_label_encoding
+from masksift.storage.zarr.origin import LabelEncoding, open_origin
 
 _REGION_COLUMNS = ("rank", "source", "index", "suggested", "rle")
 
@@ -96,7 +96,8 @@ def _encodings(
     """Return the classes in the label files of each source with an image that is a plane; None without such files."""
     names = {key[0] for image, key in zip(images, keys, strict=True) if isinstance(image.labels, PlaneFile)}
     sources = {name: run.tasks.sources[run.source_index[name]].url for name in sorted(names)}
-    return {name: read_label_encoding(url, run.context.options) for name, url in sources.items()}
+    origins = {name: open_origin(url, run.context.options) for name, url in sources.items()}
+    return {name: None if origin is None else origin.encoding for name, origin in origins.items()}
 
 
 def _has_size(image: ReviewedImage, size: tuple[int, int]) -> bool:

@@ -21,7 +21,7 @@ from masksift.review.imports.reviewed import PlaneFile
 from masksift.review.label_edits import Pixels, Plane, decode_rle
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.files import open_file
-from masksift.storage.zarr.label_files import LabelEncoding
+from masksift.storage.zarr.origin import LabelEncoding
 
 EDITED, UNCHANGED = "edited_shapes", "unchanged_regions"
 """Counters of an import: shapes that change labels, and regions that the file holds as they were exported."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from masksift.engine.planning.plan import estimate_seconds
 from masksift.engine.resumable_job import ResumableJob, make_plan_record
 from masksift.review.file_names import FileNames
 from masksift.review.masks.config import MasksConfig
-from masksift.review.masks.tasks import MasksContext, MasksResult, MasksTask, worker_memory, write_block
+from masksift.review.masks.tasks import ImagePart, MasksContext, MasksResult, MasksTask, worker_memory, write_block
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.locations import check_output, source_urls
 from masksift.storage.objects import ObjectDirectory
@@ -28,7 +27,7 @@ from masksift.storage.sources.corrected_labels import unchanged_sources
 from masksift.storage.sources.fingerprint import content_hash
 from masksift.storage.sources.open import open_source
 from masksift.storage.urls import local_path
-from masksift.storage.zarr.label_files import read_label_encoding, read_label_urls
+from masksift.storage.zarr.origin import open_origin
 from masksift.storage.zarr.per_image import image_ids
 
 RECORD = "masks.json"
@@ -99,23 +98,33 @@ def _open_sources(run: CompletedRun, config: MasksConfig) -> list[tuple[SourceSp
     return [(before, after) for before, after in sources]
 
 
-def _make_tasks(sources: Sequence[tuple[SourceSpec, SourceSpec]], options: Any) -> list[MasksTask]:
+def _make_tasks(sources: Sequence[tuple[SourceSpec, SourceSpec]], options: Mapping[str, Any]) -> list[MasksTask]:
+    """Make the tasks of all sources: whole label files, and about a sixteenth of all images each."""
     tasks: list[MasksTask] = []
     total = sum(spec.images for spec, _ in sources)
     for spec, new in sources:
-        encoding = read_label_encoding(spec.url, options)
-        urls: Sequence[str] = () if encoding is None else read_label_urls(spec.url, options)
-        if encoding is None:
+        reader = open_origin(spec.url, options)
+        encoding = None if reader is None else reader.encoding
+        if reader is None or encoding is None:
             names = FileNames()
-            ids = image_ids(spec, 0, spec.images, options)
-            paths = [f"{names.name(image_id)}.png" for image_id in ids]
+            parts = [ImagePart(f"{names.name(one)}.png") for one in image_ids(spec, 0, spec.images, options)]
         else:
-            root = os.path.commonpath([url.rpartition("/")[0] or "." for url in urls])
-            paths = [url.removeprefix(root).lstrip("/") for url in urls]
+            origin = reader.read_all()
+            names_of_files = [file.name for file in origin.files]
+            places = [place if any(place) else None for place in map(tuple, origin.places.tolist())]
+            parts = [
+                ImagePart(names_of_files[n], f"{origin.root}/{names_of_files[n]}", place)
+                for n, place in zip(origin.images.tolist(), places, strict=True)
+            ]
         if len(sources) > 1:
-            paths = [f"{spec.name}/{path}" for path in paths]
-        for start, stop in label_blocks(spec, (spec.labels.shards or spec.labels.chunks)[0], total):
-            chosen = tuple(urls[start:stop])
-            task = MasksTask(len(tasks), spec, new.labels, tuple(paths[start:stop]), chosen, encoding, start, stop)
-            tasks.append(task)
+            parts = [replace(part, name=f"{spec.name}/{part.name}") for part in parts]
+        blocks = label_blocks(spec, (spec.labels.shards or spec.labels.chunks)[0], total)
+        start = 0
+        for _, end in blocks:
+            stop = max(start, end)
+            while 0 < stop < spec.images and parts[stop].name == parts[stop - 1].name:
+                stop += 1
+            if stop > start:
+                tasks.append(MasksTask(len(tasks), spec, new.labels, tuple(parts[start:stop]), encoding, start, stop))
+            start = stop
     return tasks

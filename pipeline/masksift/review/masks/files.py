@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from masksift.core.errors import DataError
-from masksift.storage.zarr.label_files import LabelEncoding
+from masksift.core.errors import DataError, UsageError
+from masksift.storage.files import open_file
+from masksift.storage.zarr.origin import LabelEncoding
 
 IGNORED = -1
 _FORMATS = ("PNG", "TIFF", "BMP", "WEBP")
@@ -49,6 +55,54 @@ def change_file(data: bytes, name: str, encoding: LabelEncoding, before: NDArray
             return _change_image(image, name, encoding, before, after)
     except (OSError, SyntaxError, ValueError) as e:
         raise DataError(f"{name} cannot be read as a label file ({e})", "Restore the file that was ingested") from e
+
+
+@dataclass(frozen=True)
+class Window:
+    """Changed window of a raster: first row and column, rows and columns, and classes (h, w) before and after."""
+
+    place: tuple[int, ...]
+    before: NDArray[Any]
+    after: NDArray[Any]
+
+
+@contextmanager
+def changed_raster(
+    url: str, encoding: LabelEncoding, windows: Sequence[Window], options: Mapping[str, Any]
+) -> Iterator[str]:
+    """Copy a raster to a temporary file, change windows of it, and return the path of the copy.
+
+    Args:
+        url: URL of the raster.
+        encoding: Classes of its values or colors.
+        windows: The windows.
+        options: Storage options.
+
+    Yields:
+        Path of the new file, which is removed at the end.
+
+    Raises:
+        UsageError: rasterio is not installed.
+        DataError: The file has changed since it was ingested, or has no value for a class.
+    """
+    try:
+        import rasterio
+    except ImportError as e:
+        raise UsageError("rasterio is not installed", "Run `pip install 'masksift[geo]'`") from e
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "mask.tif")
+        with open_file(url, options) as source, open(path, "wb") as copy:
+            shutil.copyfileobj(source, copy)
+        with rasterio.open(path, "r+") as raster:
+            for window in windows:
+                row, column, height, width = window.place
+                area = rasterio.windows.Window(column, row, width, height)
+                stored = np.moveaxis(raster.read(window=area), 0, -1)
+                stored = stored[..., 0] if stored.shape[2] == 1 else stored
+                name = f"{url} (the window at row {row}, column {column})"
+                changed = _change(stored, name, encoding, window.before, window.after)
+                raster.write(np.moveaxis(np.atleast_3d(changed), -1, 0), window=area)
+        yield path
 
 
 def _change_image(image: Any, name: str, encoding: LabelEncoding, before: NDArray[Any], after: NDArray[Any]) -> bytes:

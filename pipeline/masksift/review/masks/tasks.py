@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ from masksift.core.specs import ArraySpec, SourceSpec
 from masksift.core.status import SCORED
 from masksift.core.task_result import TaskResult
 from masksift.engine.label_io import BASE_MEMORY_BYTES, read_stored_labels
-from masksift.review.masks.files import IGNORED, change_file
+from masksift.review.masks.files import IGNORED, Window, change_file, changed_raster
 from masksift.scoring.kernels.condense import class_plane
 from masksift.storage.files import open_file
 from masksift.storage.manifest import Manifest
 from masksift.storage.objects import ObjectDirectory
-from masksift.storage.zarr.label_files import LabelEncoding
+from masksift.storage.zarr.origin import LabelEncoding
 from masksift.storage.zarr.per_image import image_sizes
 from masksift.storage.zarr.reader import ArrayReader
 
@@ -43,6 +44,21 @@ class MasksContext:
 
 
 @dataclass(frozen=True)
+class ImagePart:
+    """File of an image.
+
+    Attributes:
+        name: Path below the output directory.
+        url: URL of the label file; "" for sources that were made of something else.
+        place: First row and column, rows and columns of the image in the file; None for the whole file.
+    """
+
+    name: str
+    url: str = ""
+    place: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class MasksTask:
     """Images [start, stop) of a source.
 
@@ -50,9 +66,8 @@ class MasksTask:
         number: Number of the task.
         spec: The source with its own labels.
         labels: The new labels.
-        names: Path of the file of each image below the output directory.
-        urls: URL of the label file of each image; () for sources that were made of something else.
-        encoding: Classes in the label files.
+        parts: File of each image. The task holds all images of each file.
+        encoding: Classes in the label files; None for sources that were made of something else.
         start: First image.
         stop: Image after the last one.
     """
@@ -60,8 +75,7 @@ class MasksTask:
     number: int
     spec: SourceSpec
     labels: ArraySpec
-    names: tuple[str, ...]
-    urls: tuple[str, ...]
+    parts: tuple[ImagePart, ...]
     encoding: LabelEncoding | None
     start: int
     stop: int
@@ -113,21 +127,31 @@ def _write(context: MasksContext, task: MasksTask, directory: ObjectDirectory) -
     (before, missing), (after, _) = stored
     sizes = image_sizes(spec, task.start, task.stop, context.options)
     result, written = MasksResult(TaskResult(task.number, images, images * spec.pixels, {SCORED: images})), 0
-    for i in range(images):
+    windows: dict[ImagePart, list[Window]] = {}
+    for i, part in enumerate(task.parts):
         height, width = sizes[i].tolist()
         old, new = before[i, :height, :width], after[i, :height, :width]
-        if (task.start + i) in missing or not (context.unchanged or (old != new).any()):
+        if i in missing or not (context.unchanged or (old != new).any()):
             continue
-        if task.urls and task.encoding is not None:
-            classes = [_classes(spec, plane) for plane in (old, new)]
-            with open_file(task.urls[i], context.options) as file:
-                data = change_file(file.read(), task.urls[i], task.encoding, classes[0], classes[1])
-        else:
-            data = _encode_png(new, spec)
-        directory.write(task.names[i], data)
-        result.files += 1
         result.pixels += int((old != new).sum())
+        if task.encoding is None:
+            data = _encode_png(new, spec)
+        elif part.place is not None:
+            window = Window(part.place, _classes(spec, old), _classes(spec, new))
+            windows.setdefault(replace(part, place=None), []).append(window)
+            continue
+        else:
+            with open_file(part.url, context.options) as file:
+                data = change_file(file.read(), part.url, task.encoding, _classes(spec, old), _classes(spec, new))
+        directory.write(part.name, data)
+        result.files += 1
         written += len(data)
+    for part, changes in windows.items():
+        assert task.encoding is not None
+        with changed_raster(part.url, task.encoding, changes, context.options) as path:
+            directory.put(part.name, path)
+            written += os.path.getsize(path)
+        result.files += 1
     io_counts: dict[str, Any] = dict(sum((reader.io_counters for reader in readers), start=directory.io_counters))
     io_counts["bytes_written"] = written
     result.task_result = TaskResult(

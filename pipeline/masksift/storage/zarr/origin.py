@@ -42,6 +42,34 @@ class LabelFile:
 
 
 @dataclass(frozen=True)
+class LabelEncoding:
+    """Classes in label files; -1 stands for ignored values and colors.
+
+    Attributes:
+        values: Class of each value of files with one channel.
+        colors: Class of each color, packed as red << 32 | green << 16 | blue.
+        use_palette: Palette images hold colors; otherwise their indices are values.
+        channel: Channel of color files that holds values; None if colors are classes.
+    """
+
+    values: Mapping[int, int]
+    colors: Mapping[int, int]
+    use_palette: bool
+    channel: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        tables = {name: [list(pair) for pair in getattr(self, name).items()] for name in ("values", "colors")}
+        return {**tables, "use_palette": self.use_palette, "channel": self.channel}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> LabelEncoding:
+        """Read the output of `as_json`."""
+        values, colors = ({int(code): int(k) for code, k in tree[name]} for name in ("values", "colors"))
+        return cls(values, colors, bool(tree["use_palette"]), tree["channel"])
+
+
+@dataclass(frozen=True)
 class Origin:
     """Origin of all images of a source.
 
@@ -50,19 +78,22 @@ class Origin:
         files: The label files.
         images: Number of the file of each image, (N,).
         places: Place of each image in its file, (N, 4); zeros for the whole file.
+        encoding: Classes in the files, whose pixels are the labels; None if they cannot be written again.
     """
 
     root: str
     files: Sequence[LabelFile]
     images: NDArray[np.int32]
     places: NDArray[np.int32]
+    encoding: LabelEncoding | None = None
 
 
 def write_origin(url: str, options: Mapping[str, Any], origin: Origin) -> None:
     """Write the origin of the images of a source, which exists."""
     systems = sorted({file.crs for file in origin.files if file.crs is not None})
     number = {crs: i for i, crs in enumerate(systems)}
-    attributes = {"root": origin.root, "crs": systems}
+    encoding = None if origin.encoding is None else origin.encoding.as_json()
+    attributes = {"root": origin.root, "crs": systems, "label_encoding": encoding}
     nothing = (np.nan,) * 6
     arrays: dict[str, tuple[Any, NDArray[Any]]] = {
         "transform": ("float64", np.array([file.transform or nothing for file in origin.files])),
@@ -100,6 +131,8 @@ class OriginReader:
         attributes: Mapping[str, Any] = group.attrs.asdict()
         self.root = str(attributes["root"])
         self.systems: Sequence[str] = attributes["crs"]
+        encoding = attributes["label_encoding"]
+        self.encoding = None if encoding is None else LabelEncoding.from_json(encoding)
         self._chunk = lru_cache(16)(self._read_chunk)
 
     def file_number(self, image: int) -> int:
@@ -126,7 +159,7 @@ class OriginReader:
         count = self._array("crs").shape[0]
         files = [self.file(number) for number in range(count)]
         images, places = (np.asarray(self._array(name)[:]) for name in ("file", "place"))
-        return Origin(self.root, files, images, places)
+        return Origin(self.root, files, images, places, self.encoding)
 
     def _row(self, name: str, number: int) -> Any:
         chunk, row = divmod(number, _ROWS_PER_CHUNK)
