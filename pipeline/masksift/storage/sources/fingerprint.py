@@ -70,11 +70,11 @@ def _iter_linked_files(
         links = LinkTable(data)
     except DamagedMemberError as e:
         raise DataError(f"{join(url, table)} cannot be read ({e})", "Link the files again into another --out") from e
-    for row, link in enumerate(links):
-        found = facts.find(link.url)
-        if found is not None and found != (link.file_size, link.version):
+    for row, (file, *linked) in enumerate(links.files()):
+        found = facts.find(file)
+        if found is not None and found != tuple(linked):
             raise DataError(
-                f"{link.url} has changed since it was linked to {url}",
+                f"{file} has changed since it was linked to {url}",
                 "The source no longer describes it",
                 "Link the files again into another --out",
             )

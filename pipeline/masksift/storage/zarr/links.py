@@ -176,8 +176,9 @@ class LinkTable:
     def __getitem__(self, row: int) -> Link:
         return _make_link(self._table.slice(row, 1).to_pylist()[0])
 
-    def __iter__(self) -> Iterator[Link]:
-        return map(_make_link, self._table.to_pylist())
+    def files(self) -> Iterator[tuple[str, int, str]]:
+        """Yield URL, size and version of the file of each row."""
+        return zip(*(self._table[name].to_pylist() for name in ("url", "file_size", "version")), strict=True)
 
 
 def _make_link(row: Mapping[str, Any]) -> Link:
