@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.labels import read_color_table
-from masksift.prepare.ingest.presets import PRESETS
+from masksift.prepare.ingest.presets import PRESETS, preset_of_file_names
 from masksift.quickstart.infer import Inference, LabelContent, format_ranges, infer_labels, read_label_content
 from masksift.runtime.progress import ProgressReporter
 from masksift.storage.files import find_files
@@ -111,9 +111,38 @@ def test_other_colors_are_classes_named_by_their_code() -> None:
 
 
 def test_colors_of_two_presets_are_of_neither() -> None:
-    inference = infer_colors((128, 128, 128), (128, 0, 0))
-    assert inference.color_table == "name,r,g,b\n#800000,128,0,0\n#808080,128,128,128\n"
-    assert "is a class, because camvid and voc have all of them" in inference.notes[0]
+    inference = infer_colors((128, 128, 128), (128, 0, 0), (128, 128, 0))
+    assert inference.color_table == "name,r,g,b\n#800000,128,0,0\n#808000,128,128,0\n#808080,128,128,128\n"
+    assert "is a class, because camvid and voc have them with different classes" in inference.notes[0]
+
+
+def test_colors_of_data_sets_with_the_same_classes_get_these() -> None:
+    inference = infer_colors((128, 64, 128), (244, 35, 232), (70, 130, 180), (111, 74, 0))
+    assert inference.notes[0].startswith("the colors of the labels are those of cityscapes or acdc or kitti or bdd100k")
+    assert "\nsky,70,130,180\n" in (inference.color_table or "")
+
+
+@pytest.mark.parametrize(
+    "colors", [((0, 0, 0), (255, 255, 255)), ((0, 0, 0), (255, 0, 0)), ((0, 0, 0), (255, 255, 255), (255, 0, 0))]
+)
+def test_few_colors_are_of_no_data_set(colors: tuple[tuple[int, int, int], ...]) -> None:
+    assert infer_colors(*colors).notes[0].startswith(f"each of the {len(colors)} colors of the labels is a class (")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("a_gtFine_labelTrainIds.png", "cityscapes"),
+        ("fog/GOPR0475_frame_000041_gt_labelTrainIds.png", "acdc"),
+        ("GOPR0475_frame_000041_gt_labelIds.png", "acdc"),
+        ("P0002_instance_color_RGB.png", "isaid"),
+        ("000000000139_labelTrainIds.png", None),
+        ("photo_label.png", None),
+        ("7462_lab.png", None),
+    ],
+)
+def test_names_that_one_data_set_has_tell_the_preset(name: str, preset: str | None) -> None:
+    assert preset_of_file_names([name]) == preset
 
 
 def test_other_colors_with_predictions_are_refused() -> None:

@@ -23,7 +23,7 @@ from masksift.prepare.ingest.array_formats import EXTENSIONS, ImageArrays, read_
 from masksift.prepare.ingest.binary import distinct_values
 from masksift.prepare.ingest.georaster import RasterWindow, read_raster_file
 from masksift.prepare.ingest.labels import IGNORED, Color
-from masksift.prepare.ingest.presets import PRESETS
+from masksift.prepare.ingest.presets import PRESETS, presets_of_colors
 from masksift.prepare.ingest.raster import needs_rasterio, read_raster
 from masksift.quickstart.config import Flags
 from masksift.runtime.executors.base import split_items
@@ -182,9 +182,10 @@ def _infer_values(values: frozenset[int], given: Flags, has_predictions: bool) -
 
 
 def _infer_colors(colors: frozenset[Color], given: Flags, has_predictions: bool, table: str) -> Inference:
-    presets = [name for name, preset in PRESETS.items() if colors <= preset.colors.keys()]
-    if len(presets) == 1:
-        preset = PRESETS[presets[0]]
+    groups = presets_of_colors(colors)
+    presets = [" or ".join(names) for names in groups]
+    if len(groups) == 1:
+        preset = PRESETS[groups[0][0]]
         names = [*preset.classes]
         rows = [(names[k] if k != IGNORED else "ignore", *color) for color, k in preset.colors.items()]
         note = f"the colors of the labels are those of {presets[0]}"
@@ -197,7 +198,7 @@ def _infer_colors(colors: frozenset[Color], given: Flags, has_predictions: bool,
     else:
         rows = [("#{:02x}{:02x}{:02x}".format(*color), *color) for color in sorted(colors)]
         note = f"each of the {len(rows)} colors of the labels is a class"
-        note += f", because {' and '.join(presets)} have all of them" if presets else ""
+        note += f", because {' and '.join(presets)} have them with different classes" if presets else ""
     if len(rows) < 2:
         raise DataError(
             f"The labels hold only the color {tuple(rows[0][1:])}",

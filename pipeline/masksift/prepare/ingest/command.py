@@ -24,7 +24,7 @@ from masksift.prepare.ingest.label_origin import label_origin
 from masksift.prepare.ingest.labels import Color, InputPair, LabelReader, color_code, label_dtype, value_map
 from masksift.prepare.ingest.links import check_linkable, link_predictions
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
-from masksift.prepare.ingest.presets import PRESETS
+from masksift.prepare.ingest.presets import PRESETS, first_colors
 from masksift.prepare.ingest.split_rasters import split_rasters
 from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
 from masksift.prepare.ingest.survey import Survey, survey_inputs
@@ -157,17 +157,11 @@ def _make_context(config: IngestConfig, inputs: Inputs, survey: Survey) -> Inges
 
 def _class_colors(config: IngestConfig, inputs: Inputs, survey: Survey) -> tuple[Color, ...] | None:
     """Return the first color of each class in the labels, or those of the preset; None unless every class has one."""
-    first: dict[int, Color] = {}
-    for color, k in inputs.colors.items():
-        if max(color) <= 255:
-            first.setdefault(k, color)
-    colors = tuple(first[k] for k in range(survey.classes) if k in first)
+    colors = first_colors(inputs.colors, survey.classes)
     if config.preset is not None and config.colors is None:
         preset = PRESETS[config.preset]
-        if (
-            survey.class_names == preset.classes or config.remap is None
-        ):  # classes that have the meaning of the preset's
-            colors = preset.palette
+        # with a remap, the user's classes may be others
+        colors = preset.class_colors if survey.class_names == preset.classes or config.remap is None else ()
     return colors if len(colors) == survey.classes else None
 
 

@@ -12,7 +12,29 @@ from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import check_remap_or_offset
 
-PresetName = Literal["cityscapes", "synthia", "camvid", "voc", "ade20k", "mapillary"]
+PresetName = Literal[
+    "cityscapes",
+    "acdc",
+    "kitti",
+    "bdd100k",
+    "synthia",
+    "camvid",
+    "mapillary",
+    "mapillary-v2",
+    "voc",
+    "ade20k",
+    "coco-stuff",
+    "coco-stuff-182",
+    "pascal-context-59",
+    "pascal-context-60",
+    "potsdam",
+    "vaihingen",
+    "loveda",
+    "isaid",
+    "floodnet",
+    "spacenet-buildings",
+    "spacenet-roads",
+]
 AXIS_ORDERS = (("class", "y", "x"), ("y", "x", "class"))
 _PREDICTION_KEYS = ("kind", "dtype", "scale", "axes", "resize")
 """Keys without a meaning where there are no predictions."""
