@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test test-system test-all lint docs reference notebooks audit readers label-studio emulators workflows bench bench-quick lock clean
+.PHONY: setup demo test test-system test-all lint docs reference notebooks audit readers frameworks label-studio emulators workflows bench bench-quick lock clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,17 @@ audit: setup
 readers: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-readers
 	$(BIN)/uv pip install --quiet --python .venv-readers/bin/python --require-hashes --requirement deploy/requirements-readers.txt
+
+# PyTorch (for the CPU) and the frameworks that masksift.integrations and trainers adapt to, with the tests that need them. Two
+# gigabytes: a separate environment, without which those tests are skipped. Not pinned by hash: PyTorch's wheels for the CPU
+# come from an index other than PyPI.
+frameworks: setup
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-frameworks
+	$(BIN)/uv pip install --quiet --python .venv-frameworks/bin/python --require-hashes --requirement deploy/requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python .venv-frameworks/bin/python --torch-backend cpu --group frameworks
+	$(BIN)/uv pip install --quiet --python .venv-frameworks/bin/python --no-deps --no-build-isolation --editable .
+	.venv-frameworks/bin/python -m pytest tests/integrations tests/prepare/predict/trainers tests/prepare/test_writers_torch.py \
+		tests/docs/test_what_to_type.py
 
 # Label Studio's server, through which a system test sends an export and back.
 label-studio: setup
@@ -117,4 +128,4 @@ lock:
 		--group docs --output-file deploy/requirements-docs.txt
 
 clean:
-	rm -rf .venv .venv-docs .venv-readers .venv-label-studio .venv-emulators .venv-airflow .venv-dagster demo-run bench-run site
+	rm -rf .venv .venv-docs .venv-readers .venv-frameworks .venv-label-studio .venv-emulators .venv-airflow .venv-dagster demo-run bench-run site

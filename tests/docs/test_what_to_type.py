@@ -14,6 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from docs.pages import ROOT
+from integrations.frameworks import framework
+from integrations.segformer import save_segformer
 from masksift.cli.main import main
 from prepare.ingest.helpers import save_image
 from prepare.ingest.raster_files import write_raster
@@ -102,11 +104,16 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 22
+    assert len(COMMANDS) == 23
 
 
+@pytest.mark.filterwarnings("default")  # of frameworks
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_for_what_you_have_runs(data: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if "hf:" in command:
+        framework("torch")
+        framework("transformers")
+        save_segformer(data / "segformer")
     flags = [] if " doctor " in command else ["--executor", "serial", "--log-format", "quiet"]
     assert main([*shlex.split(command)[1:], *flags]) == 0
     if "quickstart" in command:

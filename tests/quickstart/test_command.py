@@ -161,7 +161,7 @@ def test_quickstart_recognizes_a_preset_by_file_names(folder: Path, capsys: pyte
     ("args", "message"),
     [
         ((), "images and predictions are missing"),
-        (("--images", "images", "--model", "m.pt"), "model is 'm.pt', which is no ONNX file"),
+        (("--images", "images", "--model", "m.pt"), "model is 'm.pt'. Pass the path of a FILE.onnx, or hf:NAME"),
         (("--predictions", "p", "--trainer", "torch"), "predictions and trainer are set"),
         (("--images", "images", "--model", "m.onnx", "--trainer", "torch"), "model and trainer are set"),
         (("--predictions", "p", "--group_pattern", "x"), "predictions and group_pattern are set"),

@@ -33,7 +33,7 @@ _METAVARS = {
     **dict.fromkeys(("ids", "colors", "verdicts", "executor.manifest", "executor.performance_report"), "FILE"),
     **dict.fromkeys(("rank_by", "by"), "METHOD"),
     **dict.fromkeys(("max_quarantined", "max_flagged"), "N|PERCENT"),
-    "model": "FILE.onnx",
+    "model": "MODEL",
     "sample": "N|all",
     "truth": "URL,...",
     "methods": "METHOD,...",

@@ -20,6 +20,7 @@ _EXTRAS = {
     "show": "matplotlib",
     "torch": "segmentation_models_pytorch",
     "onnx": "onnxruntime",
+    "transformers": "transformers",
     "export": "pycocotools",
     "iceberg": "pyiceberg",
     "gcs": "gcsfs",

@@ -11,7 +11,7 @@ from masksift.config.types import ClassNameList, Integers, Window
 from masksift.core.errors import UsageError
 from masksift.prepare.ingest.config import IngestConfig, PresetName
 from masksift.prepare.predict.config import PredictConfig
-from masksift.prepare.predict.trainers import PIXELS
+from masksift.prepare.predict.trainers import HUB_PREFIX, PIXELS
 from masksift.storage.credentials import StorageOptions
 
 Flags = dict[str, Any]
@@ -33,7 +33,8 @@ class QuickstartConfig(ConfigSection):
         None, description="prediction files, as for `masksift ingest`; default: predict by cross-validation"
     )
     model: str | None = Field(
-        None, description="FILE.onnx that predicts in place of cross-validation; it must not have seen the labels"
+        None,
+        description="FILE.onnx or hf:NAME that predicts in place of cross-validation; it must not have seen the labels",
     )
     trainer: str = Field(PIXELS, description="model to cross-validate: pixels, torch or MODULE:FACTORY")
     group_pattern: str | None = Field(None, description=_description(PredictConfig, "group_pattern"))
@@ -58,8 +59,8 @@ class QuickstartConfig(ConfigSection):
             raise UsageError(
                 "images and predictions are missing", "Pass --images to make predictions of them, or --predictions"
             )
-        if self.model is not None and not self.model.lower().endswith(".onnx"):
-            raise UsageError(f"model is {self.model!r}, which is no ONNX file", "Pass the path of a FILE.onnx")
+        if self.model is not None and not (self.model.lower().endswith(".onnx") or self.model.startswith(HUB_PREFIX)):
+            raise UsageError(f"model is {self.model!r}", "Pass the path of a FILE.onnx, or hf:NAME")
         given: list[str] = [key for key in ("predictions", "model", "trainer") if key in self.model_fields_set]
         if self.predictions is not None and "group_pattern" in self.model_fields_set:
             given.append("group_pattern")

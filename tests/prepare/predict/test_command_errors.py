@@ -56,7 +56,7 @@ class FailsToPredict(Memorizer):
 )
 
 INVALID_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
-    "unknown trainer": (("--trainer", "pixel"), r"trainer is 'pixel'. Use pixels, torch, MODULE:FACTORY or FILE"),
+    "unknown trainer": (("--trainer", "pixel"), r"trainer is 'pixel'. Use pixels, torch, MODULE:FACTORY, FILE"),
     "missing module": (("--trainer", "nomodule:make"), r"nomodule:make cannot be imported \(No module named"),
     "missing factory": (("--trainer", "invalidmodels:make"), r"invalidmodels:make cannot be imported .*import from /"),
     "missing file": (("--trainer", "no/model.onnx"), r"no/model\.onnx does not exist"),

@@ -40,7 +40,7 @@ from masksift.prepare.predict.tasks import (
     fit_fold,
     predict_shard,
 )
-from masksift.prepare.predict.trainers import ONNX, PIXELS, TORCH, Trainer, TrainerSpec
+from masksift.prepare.predict.trainers import HUB, ONNX, PIXELS, TORCH, Trainer, TrainerSpec
 from masksift.prepare.writers.base import SHARD_BYTES
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.condense import class_dtype
@@ -57,7 +57,12 @@ from masksift.storage.zarr.writer import write_integers
 RECORD = "predict.json"
 PREDICT_WORKER_BYTES = 400 * MIB
 """Memory of a worker before its first task, including scikit-learn (measured, rounded up)."""
-_PACKAGES = {PIXELS: ("scikit-learn", "scipy"), TORCH: ("torch", "segmentation-models-pytorch"), ONNX: ("onnxruntime",)}
+_PACKAGES = {
+    PIXELS: ("scikit-learn", "scipy"),
+    TORCH: ("torch", "segmentation-models-pytorch"),
+    ONNX: ("onnxruntime",),
+    HUB: ("torch", "transformers"),
+}
 """Packages that decide what each built-in trainer predicts."""
 
 
@@ -87,12 +92,14 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> str:
         config.balance,
         config.trainer_settings,
         options,
+        spec.class_names,
     )
     plan = make_plan_record(_identity(config, source, folds, trainer))
     # workers may run in other directories than this process
     url = local_path(config.out) or config.out.rstrip("/")
     context = PredictContext(url, plan["fingerprint"], replace(source, groups=None), trainer, config.write, options)
-    memory = projected_memory(context, _build_trainer(config, context))
+    built = _build_trainer(config, context)
+    memory = projected_memory(context, built)
     job = ResumableJob(context.directory, plan, RECORD, "predict", config.out, progress)
     record = job.finished_record()
     if record is None:
@@ -111,7 +118,7 @@ def predict(config: PredictConfig, progress: ProgressReporter) -> str:
                 executor, partial(predict_shard, context), shards, "predict", spec.images, needs_resources=True
             )
             copy_origin(spec.url, url, options)
-            record = _make_record(config, context, folds, results)
+            record = _make_record(config, context, folds, results, getattr(built, "notes", ()))
             job.write_record(record)
     return format_summary(config, record)
 
@@ -134,7 +141,7 @@ def _identity(config: PredictConfig, source: LabeledSource, folds: _Folds, train
         "ids_and_groups": hashlib.sha256("\0".join([*folds.ids, *folds.groups]).encode()).hexdigest()[:16],
     }
     if not config.trains:
-        identity["model"] = hashlib.sha256(trainer.read_model()).hexdigest()
+        identity["model"] = trainer.model_hash()
     return identity
 
 
@@ -196,7 +203,11 @@ def _make_shards(context: PredictContext, folds: _Folds) -> list[PredictShard]:
 
 
 def _make_record(
-    config: PredictConfig, context: PredictContext, folds: _Folds, results: Sequence[ShardResult]
+    config: PredictConfig,
+    context: PredictContext,
+    folds: _Folds,
+    results: Sequence[ShardResult],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Make the content of predict.json, which is the same for the same command."""
     spec = context.source.spec
@@ -212,6 +223,7 @@ def _make_record(
         "images": spec.images,
         "bad_labels": sum(result.task_result.counts.get(BAD_LABELS, 0) for result in results),
         "out_of_sample": config.trains,
+        **({"notes": [*notes]} if notes else {}),
         **{name: value for name, value in overall.items() if name != "iou"},
         "iou": dict(zip(spec.class_names, overall["iou"], strict=True)),
         "folds": [

@@ -17,7 +17,7 @@ from masksift.config.sections import (
     StorageSection,
 )
 from masksift.core.errors import UsageError
-from masksift.prepare.predict.trainers import ONNX, TORCH, trainer_kind
+from masksift.prepare.predict.trainers import ONLY_PREDICT, ONNX, TORCH, trainer_kind
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import Overrides
 
@@ -63,7 +63,9 @@ class PredictConfig(ConfigSection):
 
     source: str = Field(min_length=1, description="URL of a Zarr group with images and labels")
     out: str = Field(min_length=1, description="URL of the new source")
-    trainer: str = Field("pixels", description="pixels, torch, MODULE:FACTORY, or FILE.onnx, which only predicts")
+    trainer: str = Field(
+        "pixels", description="pixels, torch, MODULE:FACTORY, or one that only predicts: FILE.onnx or hf:NAME"
+    )
     folds: int = Field(5, ge=2, description="folds; each image is predicted by a model that was not trained on it")
     groups: str | None = Field(None, description="name of an array; images with equal values stay in one fold")
     group_pattern: str | None = Field(
@@ -104,7 +106,7 @@ class PredictConfig(ConfigSection):
     @property
     def trains(self) -> bool:
         """True unless the trainer is a model that only predicts."""
-        return trainer_kind(self.trainer) != ONNX
+        return trainer_kind(self.trainer) not in ONLY_PREDICT
 
     @property
     def trainer_settings(self) -> dict[str, Any]:
@@ -114,7 +116,8 @@ class PredictConfig(ConfigSection):
 
     def options(self) -> StorageOptions:
         """Resolve storage options for the source, the results and the model file."""
-        return self.storage.options([self.source, self.out, *([] if self.trains else [self.trainer])])
+        files = [self.trainer] if trainer_kind(self.trainer) == ONNX else []
+        return self.storage.options([self.source, self.out, *files])
 
     def overrides(self) -> Overrides:
         """Collect the options that override the attributes of the source."""

@@ -19,6 +19,7 @@ def format_summary(config: PredictConfig, record: Mapping[str, Any]) -> str:
     lines.append(f"all {record['images']:,} images: {_format_metrics(record)} against the given labels")
     if record["bad_labels"]:
         lines.append(f"not used for training because of invalid labels: {record['bad_labels']:,} images")
+    lines += record.get("notes", [])
     if not record["out_of_sample"]:
         lines.append(
             f"{config.trainer} may have been trained on these images, and then repeats their label errors: use "

@@ -26,6 +26,8 @@ def make_spec(name: str, directory: str = "/", seed: int = 0) -> TrainerSpec:
         ("a.b:make", "module"),
         ("s3://lake/m.onnx", "onnx"),
         ("m.onnx", "onnx"),
+        ("hf:nvidia/segformer-b0-finetuned-ade-512-512", "transformers"),
+        ("hf:model", "transformers"),
     ],
 )
 def test_name_determines_the_kind(name: str, kind: str) -> None:

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from masksift.core.errors import DataError, UsageError
 from masksift.storage.credentials import StorageOptions
@@ -16,9 +16,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ONNX", "PIXELS", "TORCH", "Checkpoint", "Trainer", "TrainerSpec", "trainer_kind"]
+__all__ = [
+    "HUB",
+    "HUB_PREFIX",
+    "ONLY_PREDICT",
+    "ONNX",
+    "PIXELS",
+    "TORCH",
+    "Checkpoint",
+    "Trainer",
+    "TrainerSpec",
+    "trainer_kind",
+]
 
-PIXELS, TORCH, MODULE, ONNX = "pixels", "torch", "module", "onnx"
+PIXELS, TORCH, MODULE, ONNX, HUB = "pixels", "torch", "module", "onnx", "transformers"
+ONLY_PREDICT = (ONNX, HUB)
+"""Kinds of models that were trained elsewhere."""
+HUB_PREFIX = "hf:"
 
 
 class Trainer(Protocol):
@@ -61,15 +75,27 @@ class Checkpoint(Protocol):
 
 
 def trainer_kind(name: str) -> str:
-    """Classify a trainer name: "pixels", "torch", "module" (MODULE:FACTORY) or "onnx" (FILE.onnx), else UsageError."""
+    """Classify a trainer name, else UsageError.
+
+    Args:
+        name: pixels, torch, MODULE:FACTORY, FILE.onnx or hf:NAME.
+
+    Returns:
+        "pixels", "torch", "module", "onnx" or "transformers".
+
+    Raises:
+        UsageError: The name has another form.
+    """
     if name in (PIXELS, TORCH):
         return name
+    if name.startswith(HUB_PREFIX) and len(name) > len(HUB_PREFIX):
+        return HUB
     if name.endswith(".onnx"):
         return ONNX
     module, _, factory = name.partition(":")
     if factory.isidentifier() and all(part.isidentifier() for part in module.split(".")):
         return MODULE
-    raise UsageError(f"trainer is {name!r}", "Use pixels, torch, MODULE:FACTORY or FILE.onnx")
+    raise UsageError(f"trainer is {name!r}", "Use pixels, torch, MODULE:FACTORY, FILE.onnx or hf:NAME")
 
 
 @dataclass(frozen=True)
@@ -84,6 +110,7 @@ class TrainerSpec:
     balance: float
     settings: Mapping[str, Any]  # keys of the trainer's own section of the configuration
     options: StorageOptions = field(repr=False)
+    class_names: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -111,6 +138,10 @@ class TrainerSpec:
                 from masksift.prepare.predict.trainers.segmentation_network import NetworkTrainer
 
                 return NetworkTrainer(**args, balance=self.balance, **self.settings)
+            if self.kind == HUB:
+                from masksift.prepare.predict.trainers.transformers_model import TransformersModel
+
+                return TransformersModel(self.name.removeprefix(HUB_PREFIX), self.directory, self.class_names)
             from masksift.prepare.predict.trainers.onnx_model import OnnxModel
 
             return OnnxModel(self.name, self.read_model(), self.classes, **self.settings)
@@ -119,6 +150,13 @@ class TrainerSpec:
                 f"Trainer {self.name} requires packages that are not installed ({e})",
                 f"Run pip install 'masksift[{self.kind}]'",
             ) from e
+
+    def model_hash(self) -> str:
+        """Hash the weights of a model that only predicts; UsageError or DataError if it cannot be loaded."""
+        if self.kind == HUB:
+            fingerprint: str = cast(Any, self.build(0)).fingerprint
+            return fingerprint
+        return hashlib.sha256(self.read_model()).hexdigest()
 
     def read_model(self) -> bytes:
         """Read the ONNX file; DataError if it does not exist."""
