@@ -52,6 +52,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tensors").mkdir()
     for i in range(IMAGES):
         save_file({"logits": probabilities[i]}, tmp_path / f"tensors/{i}.safetensors")
+        save_image(tmp_path / f"imagesTr/{i}_0000.png", rgb[i])
+        save_image(tmp_path / f"labelsTr/{i}.png", np.where(labels[i] == 255, 3, labels[i]).astype(np.uint8))
+        save_image(tmp_path / f"nnunet/{i}.png", classes[i])
+        np.savez_compressed(tmp_path / f"nnunet/{i}.npz", probabilities=probabilities[i][:, None])
+    numbers = {"sky": 0, "road": 1, "tree": 2, "ignore": 3}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": numbers, "channel_names": {"0": "R"}}))
     (tmp_path / "ids.txt").write_text("".join(f"{i}\n" for i in range(IMAGES)))
     results = [{"img_path": f"data/{i}.png", "pred_sem_seg": {"data": classes[i : i + 1]}} for i in range(IMAGES)]
     (tmp_path / "results.pkl").write_bytes(pickle.dumps(results, protocol=2))

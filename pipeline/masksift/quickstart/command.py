@@ -19,6 +19,7 @@ from masksift.prepare.ingest.command import ingest
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.discover import find_label_files, has_annotations
 from masksift.prepare.ingest.links import are_linkable
+from masksift.prepare.ingest.nnunet import find_data_set
 from masksift.prepare.ingest.presets import preset_of_file_names
 from masksift.prepare.predict.command import predict
 from masksift.prepare.predict.config import PredictConfig
@@ -96,6 +97,10 @@ def _infer(config: QuickstartConfig, options: Mapping[str, Any], progress: Progr
     given = config.label_flags()
     if any(key in given for key in _LABEL_KEYS) or has_annotations(config.labels, options):
         return Inference()
+    described = {"classes", "label_offset"} & given.keys()
+    if not described and (found := find_data_set(config.labels, options)) is not None:
+        ignore = {"ignore": found.ignore} if found.ignore and "ignore" not in given else {}
+        return Inference({"classes": found.classes, **ignore}, (f"classes and ignored value are those of {found.url}",))
     files = find_label_files(config.labels, config.predictions, options)
     if preset := preset_of_file_names(files.names):
         return Inference({"preset": preset}, (f"the names of the label files are those of {preset} (--preset)",))

@@ -23,6 +23,7 @@ from masksift.prepare.ingest.discover import Inputs, discover_inputs
 from masksift.prepare.ingest.label_origin import label_origin
 from masksift.prepare.ingest.labels import Color, InputPair, LabelReader, color_code, label_dtype, value_map
 from masksift.prepare.ingest.links import check_linkable, link_predictions
+from masksift.prepare.ingest.nnunet import with_data_set
 from masksift.prepare.ingest.predictions import RANGE_TOLERANCE, PredictionReader
 from masksift.prepare.ingest.presets import PRESETS, first_colors
 from masksift.prepare.ingest.split_rasters import split_rasters
@@ -59,6 +60,7 @@ class IngestResult:
 def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     """Write the source that a configuration describes, or resume an interrupted ingest."""
     options = config.options()
+    config = with_data_set(config, options)
     inputs = split_rasters(discover_inputs(config, options), config, options)
     _check_output(config, inputs)
     record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)

@@ -20,6 +20,7 @@ from masksift.prepare.ingest.coco_panoptic import read_panoptic
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.prepare.ingest.labels import IGNORED, ClassMap, Color, InputPair, read_color_table
 from masksift.prepare.ingest.matching import Matching, match, stem
+from masksift.prepare.ingest.nnunet import first_channel
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS, image_size
@@ -276,10 +277,10 @@ def _match_files(
     rules = [f"labels and predictions: {matching.rule}"]
     rgb: dict[int, str] = {}
     if config.images is not None:
-        images = find_files(config.images, options, RGB_EXTENSIONS)
         matched = [i for i, _ in matching.pairs]
-        image_keys = [stem(name, suffixes) for name in images.names]
-        image_matching = match([labels.keys[i] for i in matched], image_keys, ("labels", "images"))
+        names = labels.keys or tuple(stem(name) for name in labels.ids)
+        images, image_keys = _find_images(config.images, names, suffixes, options)
+        image_matching = match([names[i] for i in matched], image_keys, ("labels", "images"))
         rgb = {matched[i]: images.url(images.names[j]) for i, j in image_matching.pairs}
         unmatched |= {
             "labels without an image": tuple(labels.files[matched[i]] for i in image_matching.unmatched[0]),
@@ -304,8 +305,8 @@ def _match_images_only(
     """Match labels with RGB images where there are no predictions. An image is read, so a label needs one."""
     assert config.images is not None
     labels, _ = _name_images(config, labels, None, options)
-    files = find_files(config.images, options, RGB_EXTENSIONS)
-    matching = _match_labels(labels, [stem(name, suffixes) for name in files.names], ("labels", "images"))
+    files, keys = _find_images(config.images, labels.keys, suffixes, options)
+    matching = _match_labels(labels, keys, ("labels", "images"))
     unmatched = {
         "labels": tuple(labels.files[i] for i in matching.unmatched[0]),
         "images": tuple(files.names[j] for j in matching.unmatched[1]),
@@ -314,6 +315,17 @@ def _match_images_only(
     unmatched = {side: names for side, names in unmatched.items() if names}
     rules = (f"labels and images: {matching.rule}",)
     return Inputs(pairs, None, classes, rules=rules, unmatched=unmatched, skipped_labels=labels.skipped)
+
+
+def _find_images(
+    place: str, labels: Sequence[str], suffixes: Sequence[str], options: Mapping[str, Any]
+) -> tuple[Files, list[str]]:
+    """List RGB images and their names for matching; of nnU-Net's files per channel those of the first channel."""
+    files = find_files(place, options, RGB_EXTENSIONS)
+    keys = [stem(name, suffixes) for name in files.names]
+    if (channels := first_channel(keys, labels)) is not None:
+        return replace(files, names=tuple(files.names[i] for i in channels)), list(channels.values())
+    return files, keys
 
 
 def _match_positions(config: IngestConfig, labels: _LabelFiles, predictions: _PredictionFiles) -> Matching:
@@ -361,8 +373,10 @@ def _detect_format(
 ) -> tuple[PredictionFormat, dict[str, Any]]:
     """Detect the format, and locate predictions by file name, or by directory if it holds an image per class."""
     arrays = [name for name in files.names if name.lower().endswith(EXTENSIONS)]
-    if arrays and len(arrays) < len(files.names):
-        other = next(name for name in files.names if name not in set(arrays))
+    others = [name for name in files.names if name not in set(arrays)]
+    # nnU-Net writes class numbers and, with --save_probabilities, probabilities of the same name
+    if arrays and others and {stem(name) for name in arrays} != {stem(name) for name in others}:
+        other = others[0]
         raise DataError(
             f"{files.place} holds arrays and images ({arrays[0]} and {other})",
             "Either could be the predictions",

@@ -179,6 +179,9 @@ def _common_order(headers: _Headers, inputs: Inputs, config: IngestConfig) -> tu
             order for order in orders if all(_size(header.predictions, order) == header.label for header in headers)
         )
         orders = equal or orders
+    if len(orders) > 1:  # a lower resolution of all images has their ratio of height to width
+        ratio = tuple(order for order in orders if all(_same_ratio(header, order) for header in headers))
+        orders = ratio or orders
     if len(orders) > 1:
         header, pair = next(iter(headers.items()))
         raise DataError(
@@ -206,6 +209,11 @@ def _fits(header: _ImageHeaders, order: Axes, classes: int | None, resizes: bool
 
 def _size(shape: tuple[int, ...], order: Axes) -> Size:
     return (shape[order.index("y")], shape[order.index("x")]) if len(shape) == 3 else (shape[0], shape[1])
+
+
+def _same_ratio(header: _ImageHeaders, order: Axes) -> bool:
+    height, width = _size(header.predictions, order)
+    return height * header.label[1] == width * header.label[0]
 
 
 def _misfit(header: _ImageHeaders, pair: InputPair, orders: tuple[Axes, ...], classes: int | None) -> DataError:
