@@ -14,10 +14,11 @@ from typing import Any
 from masksift.core.errors import DataError
 from masksift.prepare.ingest.config import IngestConfig
 from masksift.storage.files import read_json
-from masksift.storage.patterns import has_wildcard
 from masksift.storage.urls import join, split_url
 
 FILE = "dataset.json"
+_DIRECTORIES = ("labelsTr", "labelsTs")
+"""Names that nnU-Net gives to directories of labels."""
 _IGNORE = "ignore"
 """Name of the label that nnU-Net ignores."""
 _CHANNEL = re.compile(r".*_\d{4}")
@@ -45,9 +46,10 @@ def find_data_set(labels: str, options: Mapping[str, Any]) -> DataSet | None:
     Raises:
         DataError: Its labels are regions, or not numbered from 0 on.
     """
-    if has_wildcard(labels):
+    place, name = split_url(labels)
+    if name not in _DIRECTORIES:
         return None
-    url = join(split_url(labels)[0], FILE)
+    url = join(place, FILE)
     try:
         tree = read_json(url, options)
     except DataError:
