@@ -110,7 +110,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 23
+    assert len(COMMANDS) == 24
 
 
 @pytest.mark.filterwarnings("default")  # of frameworks
