@@ -65,10 +65,52 @@ def test_name_of_an_upload_has_no_prefix() -> None:
         ("/data/local-files/?d=x/images/a%20b.png", "x/images/a b.png"),
         ("s3://bucket/seg/a.jpg", "seg/a.jpg"),
         ("https://host/a.tif", "a.tif"),
+        ("https://host/a.png?X-Amz-Expires=60&X-Amz-Signature=ab", "a.png"),
+        ("gs://bucket/0a1b2c3d-77aa-4c1e-9b3f-5d6e7f8a9b0c.png", "0a1b2c3d-77aa-4c1e-9b3f-5d6e7f8a9b0c.png"),
+        ("/data/upload/7/0a1b2c3d-11223344-77aa.png", "data/upload/7/11223344-77aa.png"),
+        ("/data/local-files/?d=x%5Cimages%5Ca.png", "x/images/a.png"),
     ],
 )
 def test_name_of_an_image_is_its_path(image: str, name: str) -> None:
     assert parse_label_studio([task(annotation(), image=image)], "x.json", None, None).names == (name,)
+
+
+def test_image_is_found_by_its_ending_if_no_value_has_its_name() -> None:
+    one = {**task(annotation()), "data": {"title": "a street", "picture": "s3://bucket/a.png"}}
+    assert parse_label_studio([one], "x.json", None, None).names == ("a.png",)
+
+
+def test_shape_of_the_tag_labels_is_drawn() -> None:
+    shape = {"points": [[10, 12.5], [50, 12.5], [50, 50], [10, 50]], "labels": ["tree"]}
+    text = {"from_name": "text", "type": "labels", "value": {"start": 0, "end": 3, "labels": ["person"]}}
+    one = annotation(shape)
+    one["result"] += [text, {"type": "choices", "value": {"choices": ["day"]}}]
+    found = parse_label_studio([task(one)], "x.json", None, None)
+    (shape_read,) = found.labels[0].shapes
+    expected = np.zeros((8, 10), bool)
+    expected[1:4, 1:5] = True
+    np.testing.assert_array_equal(mask_of(shape_read), expected)
+    assert found.classes == ("tree",)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"meta": {"rank": 12}}, {"id": "region-12"}, {"id": "region-3", "meta": {"rank": "12"}}]
+)
+def test_rank_of_an_exported_region_is_kept(facts: dict[str, Any]) -> None:
+    one = annotation()
+    one["result"][0] |= facts
+    (labels,) = parse_label_studio([task(one)], "x.json", None, None).labels
+    assert [shape.rank for shape in labels.shapes] == [12]
+
+
+def test_json_min_has_an_entry_per_annotation_of_which_the_last_change_counts() -> None:
+    value = {**RECTANGLE, "original_width": 10, "original_height": 8}
+    common = {"id": 1, "image": "/data/upload/7/0a1b2c3d-a.png"}
+    new = {**common, "annotation_id": 2, "label": [value], "updated_at": "2026-11-30T09:00:00Z"}
+    old = {**common, "annotation_id": 3, "label": [], "updated_at": "2026-11-30T08:00:00Z"}
+    none = {"id": 2, "image": "/data/upload/7/0a1b2c3e-b.png", "annotation_id": None}
+    (labels,) = parse_label_studio([new, old, none], "x.json", None, None).labels
+    assert len(labels.shapes) == 1
 
 
 def test_ground_truth_counts_before_later_annotations() -> None:
@@ -115,11 +157,26 @@ def test_json_min_is_read_as_json() -> None:
     assert mask_of(labels.shapes[0]).sum() == 20
 
 
+def test_task_with_two_images_is_refused() -> None:
+    one = {**task(annotation()), "data": {"left": "s3://bucket/a.png", "right": "s3://bucket/b.png"}}
+    with raises(DataError, r"a task has 2 images in its data \(left, right\), none named `image`"):
+        parse_label_studio([one], "x.json", None, None)
+
+
+def test_shapes_of_two_sizes_are_refused() -> None:
+    one = annotation()
+    one["result"].append({**one["result"][0], "original_width": 20})
+    with raises(DataError, "has shapes of images of 8 x 10 and 8 x 20"):
+        parse_label_studio([task(one)], "x.json", None, None)
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
         ({"image_rotation": 90}, "street 1.png was rotated by 90 degrees in the editor"),
         ({"original_height": None}, "is not an export of Label Studio"),
+        ({"value": {**RECTANGLE, "rectanglelabels": ["tree", "road"]}}, "a shape has the labels tree, road"),
+        ({"value": {"imageDataURL": "", "bitmasklabels": ["tree"]}}, "shapes with bitmasklabels are not supported"),
     ],
 )
 def test_file_that_cannot_be_drawn_is_refused(change: dict[str, Any], match: str) -> None:

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from annotations.helpers import H, W, class_names, ingest, square
+from masksift.annotations import cvat_xml as cvat_xml_module
 from masksift.review.export.run_length import label_studio_rle
-from prepare.ingest.helpers import assert_ingest_fails
+from prepare.ingest.helpers import assert_ingest_fails, save_image
 from support.datasets import Array
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -59,6 +60,56 @@ def test_yolo_classes_are_named_by_files_above_the_labels(
     (yolo.parents[1] / name).write_text(text)
     ingest(yolo, images)
     assert class_names(yolo) == ["car", "tree"]
+
+
+def test_yolo_images_of_one_name_in_two_subsets_match_by_path(yolo: Path, tmp_path: Path) -> None:
+    for subset in ("train", "val"):
+        (yolo.parent / subset).mkdir(exist_ok=True)
+        (yolo.parent / subset / "a.txt").write_text(f"{int(subset == 'val')} {SQUARE}\n")
+        save_image(tmp_path / "images" / subset / "a.png", np.zeros((H, W, 3), np.uint8))
+    (yolo / "b.txt").unlink()
+    (tmp_path / "autosplit_train.txt").write_text("./images/train/a.png\n")
+    planes = ingest(tmp_path, tmp_path / "images")
+    np.testing.assert_array_equal([planes["train/a"], planes["val/a"]], [square(0), square(1)])
+
+
+def test_yolo_empty_line_of_classes_has_a_number(yolo: Path, images: Path) -> None:
+    (yolo / "classes.txt").write_text("car\n\ntree\n\n")
+    ingest(yolo, images)
+    assert class_names(yolo) == ["car", "class 1", "tree"]
+
+
+def test_yolo_names_that_are_not_text_are_no_names(
+    yolo: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nested aliases of YAML: a short file that is long to print."""
+    nested = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    (yolo.parents[1] / "data.yaml").write_text(f"x0: &x0 [a, a]\n{nested}names: [*x11, tree]\n")
+    args = ("--labels", yolo, "--images", images, "--out", yolo.parent / "new.zarr")
+    assert_ingest_fails("Pass --classes in the order of the class numbers", capsys, *args)
+
+
+def test_yolo_next_to_other_labels_is_refused(yolo: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(yolo / "a.png", square(1, 0))
+    args = ("--labels", yolo, "--images", images, "--out", yolo.parent / "new.zarr")
+    assert_ingest_fails(r"holds labels of YOLO \(a.txt\) and masks \(a.png\)", capsys, *args)
+    planes = ingest(yolo / "*.txt", images, "--classes", "car,tree")
+    np.testing.assert_array_equal(planes["a"][3, 1:5], np.full(4, 1))
+
+
+def test_labels_of_two_tools_in_one_directory_are_refused(
+    yolo: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (yolo / "a.json").write_text(json.dumps({"shapes": [], "imageHeight": H, "imageWidth": W}))
+    args = ("--labels", yolo, "--images", images, "--out", yolo.parent / "new.zarr")
+    assert_ingest_fails(r"holds labels of LabelMe \(a.json\) and YOLO \(a.txt\)", capsys, *args)
+
+
+def test_yolo_next_to_its_images_is_recognized(yolo: Path, images: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (yolo / name).rename(images / name)
+    planes = ingest(images, images, "--classes", "car,tree")
+    np.testing.assert_array_equal(planes["a"][1, 1:5], [0, 0, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -138,6 +189,48 @@ def test_supervisely_shapes_are_drawn_in_order_with_their_holes(tmp_path: Path, 
     assert plane[7, 9] == 255
 
 
+def test_supervisely_polygon_covers_its_outline_and_its_hole_does_not(tmp_path: Path, images: Path) -> None:
+    """Pixels of OpenCV's `fillPoly`, with which Supervisely draws."""
+    points = {"exterior": [[1, 1], [8, 2], [5, 6], [1, 5]], "interior": [[[3, 3], [5, 3], [4, 4]]]}
+    entry = {"classTitle": "tree", "geometryType": "polygon", "points": points}
+    planes = ingest(write_supervisely(tmp_path / "project", entry), images, code=3)
+    expected = [
+        "..........",
+        ".####.....",
+        ".########.",
+        ".##...##..",
+        ".###.##...",
+        ".######...",
+        "....##....",
+        "..........",
+    ]
+    (plane,) = planes.values()
+    assert ["".join(".#"[value == 1] for value in row) for row in plane.tolist()] == expected
+
+
+def test_supervisely_images_of_one_name_in_two_data_sets_match_by_path(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    box = {"geometryType": "rectangle", "points": {"exterior": [[4, 3], [1, 1]], "interior": []}}
+    write_supervisely(project, {"classTitle": "tree", **box})
+    tree = {"size": {"height": H, "width": W}, "objects": [{"classTitle": "car", **box}]}
+    (project / "other/ann").mkdir(parents=True)
+    for name in ("ds/ann/b", "other/ann/a", "other/ann/b"):
+        (project / f"{name}.png.json").write_text(json.dumps(tree))
+    for name in ("ds/img/a", "ds/img/b", "other/img/a", "other/img/b"):
+        save_image(project / f"{name}.png", np.zeros((H, W, 3), np.uint8))
+    planes = ingest(project, project)
+    np.testing.assert_array_equal([planes["ds/img/a"], planes["other/img/a"]], [square(1), square(0)])
+
+
+def test_supervisely_polygon_far_outside_is_refused(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = {"exterior": [[0, 0], [1e300, 0], [5, 6]], "interior": []}
+    entry = {"classTitle": "tree", "geometryType": "polygon", "points": points}
+    args = ("--labels", write_supervisely(tmp_path / "project", entry), "--images", images)
+    assert_ingest_fails("far outside of the image", capsys, *args, "--out", tmp_path / "new.zarr")
+
+
 def test_supervisely_bitmap_larger_than_its_image_is_refused(
     tmp_path: Path,
     images: Path,
@@ -199,6 +292,18 @@ def test_datumaro_items_are_drawn_by_their_z_order(labels: str, tmp_path: Path, 
     np.testing.assert_array_equal(planes["a"], square(0, other=1))
 
 
+def test_datumaro_items_of_one_name_in_two_subsets_take_the_size_of_their_images(tmp_path: Path) -> None:
+    categories = {"label": {"labels": [{"name": "car"}, {"name": "tree"}]}}
+    (tmp_path / "project/annotations").mkdir(parents=True)
+    for k, subset in enumerate(("train", "val")):
+        box = {"type": "bbox", "label_id": k, "bbox": [1, 1, 4, 3]}
+        tree = {"categories": categories, "items": [{"id": "a", "annotations": [box], "image": {"path": "a.png"}}]}
+        (tmp_path / f"project/annotations/{subset}.json").write_text(json.dumps(tree))
+        save_image(tmp_path / "project/images" / subset / "a.png", np.zeros((H, W, 3), np.uint8))
+    planes = ingest(tmp_path / "project", tmp_path / "project/images")
+    np.testing.assert_array_equal([planes["train/a"], planes["val/a"]], [square(0), square(1)])
+
+
 def cvat_xml(*names: tuple[str, str]) -> str:
     box = '<box label="tree" xtl="1" ytl="1" xbr="5" ybr="4"></box>'
     entries = "".join(
@@ -215,6 +320,24 @@ def test_cvat_project_in_an_archive_is_read(tmp_path: Path, images: Path) -> Non
     planes = ingest(tmp_path / "project.zip", images)
     np.testing.assert_array_equal([planes["a"], planes["b"]], [square(1)] * 2)
     assert class_names(tmp_path / "project.zip") == ["car", "tree"]
+
+
+def test_cvat_unpacked_archive_is_read(tmp_path: Path, images: Path) -> None:
+    (tmp_path / "download").mkdir()
+    images = images.rename(tmp_path / "download/images")
+    (tmp_path / "download/annotations.xml").write_text(cvat_xml(("", "a.png"), ("", "b.png")))
+    planes = ingest(tmp_path / "download", images)
+    np.testing.assert_array_equal([planes["a"], planes["b"]], [square(1)] * 2)
+
+
+def test_cvat_file_that_is_too_large_for_the_memory_is_refused(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cvat_xml_module, "MAX_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("annotations.xml", cvat_xml(("", "a.png")) + " " * 1000)
+    args = ("--labels", tmp_path / "x.zip", "--images", images, "--out", tmp_path / "new.zarr")
+    assert_ingest_fails(r"annotations.xml has 1,\d+ bytes, more than 1,000", capsys, *args)
 
 
 def test_images_of_one_name_in_two_tasks_of_a_project_follow_their_subset(tmp_path: Path) -> None:
@@ -252,3 +375,10 @@ def test_cvat_masks_are_read_by_the_colors_of_their_label_map(
         )
     planes = ingest(tmp_path / "voc", images, *(("--background", "ground") if background else ()))
     np.testing.assert_array_equal(planes["a"], square(2, other=0) if background else square(1))
+
+
+def test_label_map_without_colors_is_refused(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(tmp_path / "voc/SegmentationClass/a.png", square(1, other=0))
+    (tmp_path / "voc/labelmap.txt").write_text("background:::\ncar:::\n")
+    args = ("--labels", tmp_path / "voc", "--images", images, "--out", tmp_path / "new.zarr")
+    assert_ingest_fails("labelmap.txt has the line 'background:::', which is not a name and a color", capsys, *args)

@@ -71,6 +71,10 @@ def test_masks_in_every_code_are_the_same(values: list[bool]) -> None:
         (Shape(0, rle=(3, 4)), "its run lengths cover 7 pixels"),
         (Shape(0, rows=(4, 5), box=(9, 0, 3, 3)), r"its box is \(9, 0, 3, 3\), and its run lengths cover 9 pixels"),
         (Shape(0, rows=(4, 1), box=(0, 0, 3, 3)), "its run lengths cover 5 pixels"),
+        (Shape(0, ((0.0, 0.0, 9e9, 0.0, 9e9, 9e9),)), "a polygon has coordinates up to 9,000,000,000"),
+        (Shape(0, ((0.0, 0.0, 9.0, float("nan"), 9.0, 9.0),)), "a polygon has coordinates up to nan"),
+        (Shape(0, ((0.0, 0.0, float("inf"), 0.0, 9.0, 9.0),)), "a polygon has coordinates up to inf"),
+        (Shape(0, ((0.0, 0.0, 9.0, 9.0, 9.0, 0.0) * 9999,)), "an outline of 269,973 pixels"),
     ],
 )
 def test_code_that_does_not_fit_the_image_is_refused(shape: Shape, reason: str) -> None:
@@ -162,6 +166,18 @@ def test_cvat_shapes_are_drawn_by_z_order(tmp_path: Path, images: Path) -> None:
     expected[2:3, 2:4] = 0
     np.testing.assert_array_equal(planes["a"], expected)
     assert class_names(tmp_path / "annotations.xml") == ["cat", "sofa"]
+
+
+def test_cvat_ellipse_and_turned_box_are_drawn(tmp_path: Path, images: Path) -> None:
+    shapes = (
+        '<box label="cat" xtl="1" ytl="3" xbr="5" ybr="5" rotation="90"></box>'  # about its center (3, 4)
+        '<ellipse label="sofa" cx="7.5" cy="1.5" rx="1.5" ry="1.5"></ellipse>'
+    )
+    planes = ingest(write_cvat(tmp_path / "annotations.xml", shapes), images)
+    expected = np.full((H, W), 255, np.uint8)
+    expected[2:6, 2:4] = 0
+    expected[0:3, 6:9] = 1
+    np.testing.assert_array_equal(planes["a"], expected)
 
 
 def test_cvat_without_a_task_takes_the_names_of_its_shapes(tmp_path: Path, images: Path) -> None:

@@ -1,4 +1,4 @@
-"""Read CVAT for images 1.1: one XML file, or an archive with it, of polygons, boxes and masks."""
+"""Read CVAT for images 1.1: one XML file, or an archive with it, of polygons, boxes, ellipses and masks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels, parse_rank
+from masksift.annotations.shapes import (
+    ClassNumbers,
+    Shape,
+    ShapeFiles,
+    ShapeLabels,
+    box_polygon,
+    ellipse_polygon,
+    parse_rank,
+)
 from masksift.core.errors import DataError
 from masksift.storage.files import open_file
 
 ANNOTATIONS = "annotations.xml"
 """Name of the file in an archive."""
-_KINDS = ("polygon", "box", "mask")
+MAX_BYTES = 1 << 32
+"""Largest file in an archive: a small archive can hold one that no memory holds."""
+_KINDS = ("polygon", "box", "ellipse", "mask")
 
 
 def read_cvat(
@@ -58,8 +68,11 @@ def _parse(url: str, options: Mapping[str, Any]) -> ET.Element:
     with open_file(url, options) as file:
         if not url.lower().endswith(".zip"):
             return ET.parse(file).getroot()
-        with zipfile.ZipFile(file) as archive, archive.open(ANNOTATIONS) as member:
-            return ET.parse(member).getroot()
+        with zipfile.ZipFile(file) as archive:
+            if (size := archive.getinfo(ANNOTATIONS).file_size) > MAX_BYTES:  # which bounds what is read of it
+                raise ValueError(f"{ANNOTATIONS} has {size:,} bytes, more than {MAX_BYTES:,}")
+            with archive.open(ANNOTATIONS) as member:
+                return ET.parse(member).getroot()
 
 
 def _names(images: Sequence[ET.Element]) -> tuple[str, ...]:
@@ -91,9 +104,13 @@ def _shape(element: ET.Element, number: int) -> Shape:
         left, top, width, height = (int(facts[name]) for name in ("left", "top", "width", "height"))
         counts = tuple(int(text) for text in facts["rle"].split(","))
         return Shape(number, rows=counts, box=(left, top, width, height), rank=rank)
+    degrees = float(facts.get("rotation", 0))
     if element.tag == "box":
         x0, y0, x1, y1 = (float(facts[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
-        return Shape(number, ((x0, y0, x1, y0, x1, y1, x0, y1),), rank=rank)
+        return Shape(number, (box_polygon((x0, y0, x1, y1), degrees),), rank=rank)
+    if element.tag == "ellipse":
+        x, y, a, b = (float(facts[name]) for name in ("cx", "cy", "rx", "ry"))
+        return Shape(number, (ellipse_polygon((x, y), (a, b), degrees),), rank=rank)
     points = [tuple(map(float, point.split(","))) for point in facts["points"].split(";")]
     return Shape(number, (tuple(value for point in points for value in point),), rank=rank)
 

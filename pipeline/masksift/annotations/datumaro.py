@@ -1,4 +1,4 @@
-"""Read the Datumaro format: JSON files of items with polygons, boxes and run-length masks."""
+"""Read the Datumaro format: JSON files of items with polygons, boxes, ellipses and run-length masks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from masksift.annotations.shapes import (
     Shape,
     ShapeFiles,
     ShapeLabels,
+    box_polygon,
+    ellipse_polygon,
     exported_key,
     parse_counts,
     parse_rank,
@@ -17,7 +19,9 @@ from masksift.annotations.shapes import (
 from masksift.core.errors import DataError
 from masksift.storage.files import Files, read_json
 
-_KINDS = ("mask", "polygon", "bbox")
+_KINDS = ("mask", "polygon", "bbox", "ellipse")
+UNKNOWN_SIZE = (0, 0)
+"""Height and width of an item without a size: Datumaro writes it only if it has opened the image."""
 
 
 def is_datumaro(tree: Any) -> bool:
@@ -37,34 +41,42 @@ def read_datumaro(
         background: Class of pixels without a shape.
 
     Returns:
-        One label per item. Points and lines cover no pixel.
+        One label per item; one without a size has `UNKNOWN_SIZE`. Points and lines cover no pixel.
 
     Raises:
-        DataError: A file is not as Datumaro writes it, or an item has no size.
+        DataError: A file is not as Datumaro writes it.
     """
     trees = {files.url(name): read_json(files.url(name), options) for name in files.names}
     stored: list[str] = []
-    names, labels, urls, keys = list[str](), list[ShapeLabels](), list[str](), list[tuple[str, int] | None]()
+    names, ids, labels, urls, keys = (
+        list[str](),
+        list[str](),
+        list[ShapeLabels](),
+        list[str](),
+        list[tuple[str, int] | None](),
+    )
     for url, tree in trees.items():
         stored += _label_names(tree, url)
     numbers = ClassNumbers(stored, classes, background, files.place)
     for url, tree in trees.items():
-        own = _label_names(tree, url)
+        own, subset = _label_names(tree, url), url.rpartition("/")[2].removesuffix(".json")
         for position, item in enumerate(tree["items"]):
             try:
-                height, width = (int(side) for side in item["image"]["size"])
+                height, width = (int(side) for side in (item.get("image") or {}).get("size") or UNKNOWN_SIZE)
                 shapes = tuple(_shape(one, own, numbers) for one in _in_order(item.get("annotations", ())))
                 names.append(str(item["id"]))
+                ids.append(f"{subset}/{item['id']}")
                 keys.append(exported_key(item.get("attr")))
             except (KeyError, TypeError, ValueError, IndexError) as e:
                 raise DataError(
                     f"Item {position} of {url} is not one of the Datumaro format ({type(e).__name__}: {e})",
-                    "Export the project again in the Datumaro format, with the sizes of the images",
+                    "Export the project again in the Datumaro format",
                 ) from e
             labels.append(ShapeLabels(height, width, shapes))
             urls.append(url)
+    # the images of a project are in directories of the subsets, which may have images of the same names
     return ShapeFiles(
-        numbers.names, tuple(names), tuple(labels), tuple(urls), background=numbers.background, keys=tuple(keys)
+        numbers.names, tuple(names), tuple(labels), tuple(urls), tuple(ids), numbers.background, tuple(keys)
     )
 
 
@@ -90,5 +102,10 @@ def _shape(annotation: Mapping[str, Any], names: Sequence[str], numbers: ClassNu
         return Shape(number, rle=parse_counts(annotation["rle"]["counts"]), rank=rank)
     if annotation["type"] == "bbox":
         x, y, width, height = (float(value) for value in annotation["bbox"])
-        return Shape(number, ((x, y, x + width, y, x + width, y + height, x, y + height),), rank=rank)
+        return Shape(number, (box_polygon((x, y, x + width, y + height)),), rank=rank)
+    if annotation["type"] == "ellipse":
+        x0, y0, x1, y1 = (float(value) for value in annotation["points"])
+        return Shape(
+            number, (ellipse_polygon(((x0 + x1) / 2, (y0 + y1) / 2), ((x1 - x0) / 2, (y1 - y0) / 2)),), rank=rank
+        )
     return Shape(number, (tuple(map(float, annotation["points"])),), rank=rank)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels, exported_key, parse_rank
+from masksift.annotations.shapes import (
+    ClassNumbers,
+    Shape,
+    ShapeFiles,
+    ShapeLabels,
+    box_polygon,
+    ellipse_polygon,
+    exported_key,
+    parse_rank,
+)
 from masksift.core.errors import DataError
 
 UNKNOWN_SIZE = 0
 """Height and width of a task without shapes: only shapes have the size of their image."""
 CHANNELS = 4
 """Values of a pixel of a brush mask: red, green, blue, alpha. Alpha decides."""
-_ELLIPSE_POINTS = 64
-_TYPES = {
-    "brushlabels": "brush",
-    "polygonlabels": "polygon",
-    "rectanglelabels": "rectangle",
-    "ellipselabels": "ellipse",
-}
-_IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|webp)$", re.IGNORECASE)
-_UPLOAD_PREFIX = re.compile(r"(?<=/)[0-9a-f]{8}-(?=[^/]+$)")
+_LABELS = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "labels")
+"""Keys of a shape's label; `labels` is that of the tag Labels, for shapes of Brush, Polygon, Rectangle or Ellipse."""
+_GEOMETRY = ("rle", "points", "radiusX", "height")
+"""Keys of which a shape that covers pixels has one."""
+_IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|webp|gif|jp2|avif)$", re.IGNORECASE)
+_UPLOAD_PREFIX = re.compile(r"(^|/)(upload/(?:[^/]+/)*)[0-9a-f]{8}-(?=[^/]+$)")
+_RANK_ID = re.compile(r"region-(\d{1,15})")
 
 
 def is_label_studio(tree: Any) -> bool:
@@ -55,7 +61,7 @@ def parse_label_studio(tree: Any, url: str, classes: Sequence[str] | None, backg
     """
     found: list[tuple[str, list[Mapping[str, Any]], tuple[str, int] | None]] = []
     try:
-        for task in tree:
+        for task in _latest(tree):
             if (results := _results(task)) is not None:
                 data = task.get("data", task)
                 found.append((_image_name(data), results, exported_key(data)))
@@ -66,78 +72,116 @@ def parse_label_studio(tree: Any, url: str, classes: Sequence[str] | None, backg
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
         raise DataError(
             f"{url} is not an export of Label Studio ({type(e).__name__}: {e})",
-            "Export the project again as JSON",
+            "Export the project again as JSON, or correct this task",
         ) from e
     names, keys = tuple(name for name, *_ in found), tuple(key for *_, key in found)
     return ShapeFiles(numbers.names, names, labels, (url,) * len(found), background=numbers.background, keys=keys)
 
 
+def _latest(tasks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the tasks; of JSON-MIN, which has an entry per annotation, the last change of each task."""
+    latest: dict[Any, Mapping[str, Any]] = {}
+    for position, task in enumerate(tasks):
+        key = position if "annotations" in task else str(task.get("id"))
+        if key not in latest or _changed(latest[key]) <= _changed(task):
+            latest[key] = task
+    return list(latest.values())
+
+
+def _changed(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("updated_at") or annotation.get("created_at") or "")
+
+
 def _results(task: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     """Return the results of the annotation that counts; None without one."""
     if "annotations" not in task:  # JSON-MIN: the values of one annotation, with their sizes
+        if task["annotation_id"] is None:
+            return None
         lists = [value for value in task.values() if isinstance(value, list)]
-        return [{**one, "value": one} for values in lists for one in values if "original_width" in one]
+        found = [one for values in lists for one in values if isinstance(one, dict) and "original_width" in one]
+        return [{**one, "value": one} for one in found]
     annotations = [one for one in task["annotations"] if not one.get("was_cancelled")]
     if not annotations:
         return None
-    order = sorted(annotations, key=lambda one: (bool(one.get("ground_truth")), str(one.get("updated_at") or "")))
-    return list(order[-1]["result"])
+    return list(max(annotations, key=lambda one: (bool(one.get("ground_truth")), _changed(one)))["result"])
 
 
 def _image_name(data: Mapping[str, Any]) -> str:
     """Return the name of a task's image: the path in its URL, without the prefix of an upload."""
-    texts = [data["image"]] if isinstance(data.get("image"), str) else [v for v in data.values() if isinstance(v, str)]
-    urls = [text for text in texts if _IMAGE.search(urlsplit(text).query or urlsplit(text).path)]
-    if not urls:
-        raise ValueError("a task has no image")
-    parts = urlsplit(urls[0])
-    path = parts.query.partition("d=")[2].partition("&")[0] if parts.query.startswith("d=") else parts.path
-    return _UPLOAD_PREFIX.sub("", f"/{unquote(path).lstrip('/')}").lstrip("/")
+    if isinstance(data.get("image"), str):
+        paths = {_path(data["image"])}
+    else:
+        paths = {path for value in data.values() if isinstance(value, str) and _IMAGE.search(path := _path(value))}
+    if len(paths) != 1:
+        raise ValueError(f"a task has {len(paths)} images in its data ({', '.join(sorted(data))}), none named `image`")
+    return _UPLOAD_PREFIX.sub(r"\1\2", paths.pop())
+
+
+def _path(url: str) -> str:
+    """Return the path in a URL: that of the file for Label Studio's local files, else without a signature."""
+    parts = urlsplit(url)
+    if parts.scheme == "data":
+        raise ValueError("a task holds the pixels of its image, which then has no name")
+    query = parse_qs(parts.query)
+    path = query["d"][0] if parts.path.endswith("local-files/") and "d" in query else unquote(parts.path)
+    return path.replace("\\", "/").lstrip("/")
 
 
 def _names(result: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the labels of a shape: one, or none."""
-    value = result.get("value", {})
-    for key in _TYPES:
-        yield from map(str, value.get(key, ())[:1])
+    """Yield the label of a shape; none for results of other kinds, and for shapes without a label."""
+    value = result.get("value")
+    if not isinstance(value, dict):
+        return
+    if "original_width" in result:
+        unknown = [key for key in value if key.endswith("labels") and key not in (*_LABELS, "keypointlabels")]
+        if unknown:
+            raise ValueError(f"shapes with {unknown[0]} are not supported")
+    if not any(key in value for key in _GEOMETRY):  # key points, choices, texts
+        return
+    for key in _LABELS:
+        names = value.get(key) or ()
+        if len(names) > 1:
+            raise ValueError(f"a shape has the labels {', '.join(map(str, names))}")
+        yield from map(str, names)
 
 
 def _labels(results: Sequence[Mapping[str, Any]], numbers: ClassNumbers, name: str) -> ShapeLabels:
-    shapes, size = list[Shape](), (UNKNOWN_SIZE, UNKNOWN_SIZE)
+    shapes, sizes = list[Shape](), set[tuple[int, int]]()
     for result in results:
         if not (labels := list(_names(result))):
             continue
         size = int(result["original_height"]), int(result["original_width"])
+        sizes.add(size)
         if result.get("image_rotation"):
             raise ValueError(f"{name} was rotated by {result['image_rotation']} degrees in the editor")
-        kind = next(kind for key, kind in _TYPES.items() if key in result["value"])
-        shapes.append(_shape(kind, result, numbers[labels[0]], size))
-    return ShapeLabels(*size, tuple(shapes))
+        shapes += [_shape(result, numbers[label], size) for label in labels]
+    if len(sizes) > 1:
+        raise ValueError(f"{name} has shapes of images of {' and '.join(f'{h} x {w}' for h, w in sorted(sizes))}")
+    height, width = sizes.pop() if sizes else (UNKNOWN_SIZE, UNKNOWN_SIZE)
+    return ShapeLabels(height, width, tuple(shapes))
 
 
-def _shape(kind: str, result: Mapping[str, Any], number: int, size: tuple[int, int]) -> Shape:
-    value, (height, width) = result["value"], size
-    rank = parse_rank((result.get("meta") or {}).get("rank"))
-    if kind == "brush":
+def _shape(result: Mapping[str, Any], number: int, size: tuple[int, int]) -> Shape:
+    value, (height, width), rank = result["value"], size, _rank(result)
+    if "rle" in value:
         counts = brush_run_lengths(bytes(value["rle"]), height, width)
         return Shape(number, rows=counts, box=(0, 0, width, height), rank=rank)
-    if kind == "polygon":
+    if "points" in value:
         points = [(float(x), float(y)) for x, y in value["points"]]
-        pixels = tuple(v for x, y in points for v in (x * width / 100, y * height / 100))
-        return Shape(number, (pixels,), rank=rank)
-    x, y = float(value["x"]) * width / 100, float(value["y"]) * height / 100
-    if kind == "rectangle":
-        w, h = float(value["width"]) * width / 100, float(value["height"]) * height / 100
-        corners = [(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)]
-    else:
-        a, b = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
-        angles = (2 * math.pi * i / _ELLIPSE_POINTS for i in range(_ELLIPSE_POINTS))
-        corners = [(a * math.cos(angle), b * math.sin(angle)) for angle in angles]
-    # turned clockwise about the upper left corner of a rectangle, or the center of an ellipse
-    turn = math.radians(float(value.get("rotation") or 0))
-    cos, sin = math.cos(turn), math.sin(turn)
-    pixels = tuple(v for dx, dy in corners for v in (x + dx * cos - dy * sin, y + dx * sin + dy * cos))
-    return Shape(number, (pixels,), rank=rank)
+        return Shape(number, (tuple(v for x, y in points for v in (x * width / 100, y * height / 100)),), rank=rank)
+    x, y, degrees = float(value["x"]) * width / 100, float(value["y"]) * height / 100, float(value.get("rotation") or 0)
+    if "radiusX" in value:
+        radii = float(value["radiusX"]) * width / 100, float(value["radiusY"]) * height / 100
+        return Shape(number, (ellipse_polygon((x, y), radii, degrees),), rank=rank)
+    right, bottom = x + float(value["width"]) * width / 100, y + float(value["height"]) * height / 100
+    return Shape(number, (box_polygon((x, y, right, bottom), degrees, (x, y)),), rank=rank)
+
+
+def _rank(result: Mapping[str, Any]) -> int | None:
+    """Return the rank of an exported region: in its `meta`, or in its id."""
+    found = _RANK_ID.fullmatch(str(result.get("id")))
+    stored = parse_rank((result.get("meta") or {}).get("rank"))
+    return int(found[1]) if stored is None and found else stored
 
 
 def brush_run_lengths(code: bytes, height: int, width: int) -> tuple[int, ...]:

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels
+from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels, ellipse_polygon
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.storage.files import Files, find_files, read_json
-
-_CIRCLE_POINTS = 64
 
 
 def find_labelme(place: str, options: Mapping[str, Any]) -> Files | None:
@@ -81,8 +79,7 @@ def _shape(shape: Mapping[str, Any], number: int) -> Shape:
     elif kind == "circle":
         (x, y), edge = points
         radius = math.dist((x, y), edge)
-        angles = (2 * math.pi * i / _CIRCLE_POINTS for i in range(_CIRCLE_POINTS))
-        points = [(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles]
+        return Shape(number, (ellipse_polygon((x, y), (radius, radius)),))
     elif kind in ("point", "points", "line", "linestrip"):
         points = []
     elif kind != "polygon":

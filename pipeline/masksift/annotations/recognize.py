@@ -37,27 +37,47 @@ def _find_datumaro(place: str, options: Mapping[str, Any]) -> Files | None:
     return None
 
 
-_DIRECTORIES: tuple[tuple[_Find, _Read], ...] = (
-    (find_supervisely, read_supervisely),
-    (_find_datumaro, read_datumaro),
-    (find_labelme, read_labelme),
-    (find_yolo, read_yolo),
-)
-"""Formats of a directory with a file per image or subset, in the order of their recognition."""
+def _find_cvat(place: str, options: Mapping[str, Any]) -> Files | None:
+    """Return the file annotations.xml of an unpacked archive of CVAT."""
+    try:
+        files = find_files(place, options, (".xml",))
+    except DataError:
+        return None
+    return Files(files.place, files.root, (ANNOTATIONS,)) if ANNOTATIONS in files.names else None
 
 
-def find_annotations(labels: str, options: Mapping[str, Any]) -> Reader | None:
+def _read_cvat_directory(
+    files: Files, options: Mapping[str, Any], classes: Sequence[str] | None, background: str | None
+) -> ShapeFiles:
+    return read_cvat(files.url(ANNOTATIONS), options, classes, background)
+
+
+_DIRECTORIES: Mapping[str, tuple[_Find, _Read]] = {
+    "CVAT": (_find_cvat, _read_cvat_directory),
+    "Datumaro": (_find_datumaro, read_datumaro),
+    "LabelMe": (find_labelme, read_labelme),
+    "Supervisely": (find_supervisely, read_supervisely),
+    "YOLO": (find_yolo, read_yolo),
+}
+"""Formats of a directory, of which most have a file per image or subset."""
+_BESIDE_IMAGES = {"CVAT", "YOLO"}
+"""Formats whose files say too little to be preferred to masks in the same directory."""
+_MASKS = (".png", ".tif", ".tiff")
+
+
+def find_annotations(labels: str, options: Mapping[str, Any], images: str | None = None) -> Reader | None:
     """Return the reader of annotations that are shapes; None for labels of pixels.
 
     Args:
         labels: URL of a file, or a directory or glob.
         options: Storage options.
+        images: Directory or glob of the images, whose files are no masks; None without images.
 
     Returns:
         The reader.
 
     Raises:
-        DataError: A file is damaged, or an archive has no annotations.
+        DataError: A file is damaged, an archive has no annotations, or a directory holds several kinds of labels.
     """
     place = labels.lower()
     if place.endswith(".zip"):
@@ -68,10 +88,34 @@ def find_annotations(labels: str, options: Mapping[str, Any]) -> Reader | None:
         return _json_reader(labels, options)
     if place.endswith(".npy"):
         return None
-    for find, read in _DIRECTORIES:
-        if (files := find(labels, options)) is not None:
-            return _bind(read, files, options)
-    return None
+    found = {name: files for name, (find, _) in _DIRECTORIES.items() if (files := find(labels, options)) is not None}
+    if not found:
+        return None
+    examples = [f"{name} ({files.names[0]})" for name, files in found.items()]
+    if found.keys() & _BESIDE_IMAGES and (mask := _spare_mask(labels, images, options)) is not None:
+        examples.append(f"masks ({mask})")
+    if len(examples) > 1:
+        raise DataError(
+            f"{labels} holds labels of {' and '.join(examples)}",
+            "Any of them could be the labels",
+            "Pass a directory or a quoted glob of one kind, such as 'DIRECTORY/*.txt'",
+        )
+    name, files = found.popitem()
+    return _bind(_DIRECTORIES[name][1], files, options)
+
+
+def _spare_mask(labels: str, images: str | None, options: Mapping[str, Any]) -> str | None:
+    """Return an image among the labels that is not one of the images; None without any."""
+    try:
+        files = find_files(labels, options, _MASKS)
+    except DataError:
+        return None
+    try:
+        pictures = None if images is None else find_files(images, options, _MASKS)
+    except DataError:
+        pictures = None
+    urls = set[str]() if pictures is None else set(map(pictures.url, pictures.names))
+    return next((name for name in files.names if files.url(name) not in urls), None)
 
 
 def _bind(read: _Read, files: Files, options: Mapping[str, Any]) -> Reader:

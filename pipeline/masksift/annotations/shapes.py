@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,13 @@ from numpy.typing import NDArray
 
 from masksift.core.errors import DataError, UsageError
 from masksift.core.text import closest_match
+
+MAX_COORDINATE = 1 << 24
+"""Greatest distance of a polygon's corner from the origin, and longest outline of a polygon, pixels."""
+_OUTLINE_MARGIN = 1 << 16
+"""Outline that a polygon in an image of few pixels may have, pixels."""
+_CURVE_POINTS = 64
+"""Corners of the polygon that is drawn for an ellipse."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,42 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
+def box_polygon(
+    corners: tuple[float, float, float, float], degrees: float = 0.0, pivot: tuple[float, float] | None = None
+) -> tuple[float, ...]:
+    """Return the polygon of a box.
+
+    Args:
+        corners: x0, y0, x1, y1.
+        degrees: Rotation, clockwise.
+        pivot: Point that the box is turned about; None for its center.
+
+    Returns:
+        Four corners as x0, y0, x1, y1, ...
+    """
+    x0, y0, x1, y1 = corners
+    center = ((x0 + x1) / 2, (y0 + y1) / 2) if pivot is None else pivot
+    return _turned([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], degrees, center)
+
+
+def ellipse_polygon(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0.0) -> tuple[float, ...]:
+    """Return a polygon that approximates an ellipse, turned clockwise, with radii along x and y."""
+    (x, y), (a, b) = center, radii
+    angles = (2 * math.pi * i / _CURVE_POINTS for i in range(_CURVE_POINTS))
+    return _turned([(x + a * math.cos(angle), y + b * math.sin(angle)) for angle in angles], degrees, center)
+
+
+def _turned(points: Sequence[tuple[float, float]], degrees: float, pivot: tuple[float, float]) -> tuple[float, ...]:
+    """Turn points about a pivot; clockwise as y points down."""
+    if not degrees:
+        return tuple(value for point in points for value in point)
+    (x, y), turn = pivot, math.radians(degrees)
+    cos, sin = math.cos(turn), math.sin(turn)
+    return tuple(
+        v for px, py in points for v in (x + (px - x) * cos - (py - y) * sin, y + (px - x) * sin + (py - y) * cos)
+    )
+
+
 def mask_shape(mask: NDArray[np.bool_], corner: tuple[int, int], number: int, rank: int | None = None) -> Shape:
     """Make a shape of a mask (h, w) whose upper left pixel is at ``corner``, row and column."""
     flat = mask.reshape(-1)
@@ -201,8 +245,19 @@ def _polygon_mask(polygons: tuple[tuple[float, ...], ...], height: int, width: i
     areas = [list(polygon) for polygon in polygons if len(polygon) >= 6]
     if not areas:  # a line or a point covers nothing
         return np.zeros((height, width), bool)
+    for polygon in areas:
+        _check_outline(polygon, height, width)
     coco = _pycocotools()
     return _columns_mask(_unpack_counts(coco.merge(coco.frPyObjects(areas, height, width))["counts"]), height, width)
+
+
+def _check_outline(polygon: Sequence[float], height: int, width: int) -> None:
+    """Raise ValueError for coordinates that no tool writes: pycocotools would exhaust the memory or end the process."""
+    points = np.array(polygon, float).reshape(-1, 2)
+    edges = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)  # it takes five steps per pixel
+    length, distance = float(edges.sum()), float(np.abs(points).max())
+    if not (length <= min(4 * height * width + _OUTLINE_MARGIN, MAX_COORDINATE) and distance <= MAX_COORDINATE):
+        raise ValueError(f"a polygon has coordinates up to {distance:,.0f} and an outline of {length:,.0f} pixels")
 
 
 def _columns_mask(counts: Sequence[int], height: int, width: int) -> NDArray[np.bool_]:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from masksift.annotations.shapes import ClassNumbers, Shape, ShapeFiles, ShapeLabels, mask_shape
+from masksift.annotations.shapes import (
+    MAX_COORDINATE,
+    ClassNumbers,
+    Shape,
+    ShapeFiles,
+    ShapeLabels,
+    box_polygon,
+    mask_shape,
+    shape_mask,
+)
 from masksift.core.errors import DataError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.storage.files import Files, find_files, read_json
@@ -35,7 +46,7 @@ def read_supervisely(
 ) -> ShapeFiles:
     """Read the shapes of each image in the order of its file, later ones over earlier ones.
 
-    Coordinates are pixels, whose center is at whole numbers.
+    Coordinates are pixels. Those on the outline of a polygon belong to it, as Supervisely draws them.
 
     Args:
         files: Files that `find_supervisely` found.
@@ -54,9 +65,12 @@ def read_supervisely(
     urls = tuple(files.url(name) for name in files.names)
     with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
         trees = list(pool.map(lambda url: read_json(url, options), urls))
-    labels = tuple(_parse(tree, url, numbers) for tree, url in zip(trees, urls, strict=True))
+    labels = tuple(parse_supervisely(tree, url, numbers) for tree, url in zip(trees, urls, strict=True))
     names = tuple(f"/{name}".replace("/ann/", "/").lstrip("/").removesuffix(".json") for name in files.names)
-    return ShapeFiles(numbers.names, names, labels, urls, background=numbers.background)
+    # paths of the images in the project, of whose data sets several may have images of one name
+    ids = tuple(f"/{name}".replace("/ann/", "/img/").lstrip("/").removesuffix(".json") for name in files.names)
+    ids = tuple(re.sub(r"\.[^./]+$", "", name) for name in ids)
+    return ShapeFiles(numbers.names, names, labels, urls, ids, numbers.background)
 
 
 def _class_names(meta: Any, url: str) -> list[str]:
@@ -73,7 +87,8 @@ def _invalid(url: str, error: Exception) -> DataError:
     )
 
 
-def _parse(tree: Any, url: str, numbers: ClassNumbers) -> ShapeLabels:
+def parse_supervisely(tree: Any, url: str, numbers: ClassNumbers) -> ShapeLabels:
+    """Read the shapes of one image from parsed JSON. Raises DataError if it is not as Supervisely writes it."""
     try:
         size = int(tree["size"]["height"]), int(tree["size"]["width"])
         shapes = (_shape(one, numbers[str(one["classTitle"])], size) for one in tree["objects"])
@@ -90,16 +105,52 @@ def _shape(entry: Mapping[str, Any], number: int, size: tuple[int, int]) -> Shap
         exterior = [tuple(map(float, point)) for point in entry["points"]["exterior"]]
         if kind == "rectangle":  # its last row and column belong to it
             (x0, y0), (x1, y1) = exterior
-            return Shape(number, ((x0, y0, x1 + 1, y0, x1 + 1, y1 + 1, x0, y1 + 1),))
-        holes = tuple(_centers(points) for points in entry["points"].get("interior", ()))
-        return Shape(number, (_centers(exterior),), holes=holes)
+            x0, y0, x1, y1 = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+            return Shape(number, (box_polygon((x0, y0, x1 + 1, y1 + 1)),))
+        return _polygon(exterior, entry["points"].get("interior", ()), number, size)
     if kind in ("line", "point", "graph"):
         return None
     raise ValueError(f"objects of type {kind!r} are not supported")
 
 
-def _centers(points: Sequence[Any]) -> tuple[float, ...]:
-    return tuple(float(value) + 0.5 for point in points for value in point)
+def _polygon(exterior: Sequence[Any], holes: Sequence[Any], number: int, size: tuple[int, int]) -> Shape | None:
+    """Draw a polygon as Supervisely does: the pixels on its outline belong to it, and those on a hole's to the hole."""
+    points = _pixels(exterior)
+    left, top = (max(0, int(first)) for first in points.min(axis=0))
+    right, bottom = (min(side, int(last) + 1) for side, last in zip(size[::-1], points.max(axis=0), strict=True))
+    if right <= left or bottom <= top:  # outside of the image
+        return None
+    mask = _filled(points - (left, top), bottom - top, right - left)
+    for hole in holes:
+        mask &= ~_filled(_pixels(hole) - (left, top), bottom - top, right - left)
+    return mask_shape(mask, (top, left), number)
+
+
+def _pixels(points: Sequence[Any]) -> NDArray[np.int64]:
+    """Return the pixels (n, 2) of points, x and y."""
+    values = np.array([tuple(map(float, point)) for point in points]).reshape(-1, 2)
+    if not len(values) or not np.abs(values).max() <= MAX_COORDINATE:
+        raise ValueError(f"a polygon has {len(values)} points, or one that is far outside of the image")
+    pixels: NDArray[np.int64] = np.rint(values).astype(np.int64)
+    return pixels
+
+
+def _filled(points: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
+    """Return the pixels (height, width) of a polygon and its outline, those that OpenCV's `fillPoly` draws."""
+    inside = shape_mask(Shape(0, (tuple((points + 0.5).reshape(-1).tolist()),)), height, width)
+    mask = np.array(inside, order="C")
+    for one, other in zip(points.tolist(), np.roll(points, -1, axis=0).tolist(), strict=True):
+        (x0, y0), (x1, y1) = sorted((one, other))  # from left to right: ties are rounded to the start
+        run, rise = x1 - x0, y1 - y0
+        length = max(run, abs(rise))
+        steps = np.arange(length + 1)
+        far, near = (run, abs(rise)) if run >= abs(rise) else (abs(rise), run)
+        minor = -((far - 2 * near * steps) // (2 * far or 1))
+        x, y = (steps, minor) if run >= abs(rise) else (minor, steps)
+        x, y = x0 + x, y0 + (y if rise >= 0 else -y)
+        is_in = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        mask[y[is_in], x[is_in]] = True
+    return mask
 
 
 def _bitmap(bitmap: Mapping[str, Any], number: int, size: tuple[int, int]) -> Shape:

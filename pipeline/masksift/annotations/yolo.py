@@ -15,8 +15,10 @@ from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.storage.files import Files, find_files, open_file
 
 _NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
-_LISTS = ("train.txt", "val.txt", "test.txt", "README.txt", "classes.txt", "labelmap.txt")
-"""Text files that hold no labels."""
+_NO_LABELS = re.compile(
+    r"(autosplit_)?(train|val|valid|test|trainval)\.txt|(readme|classes|labelmap)\.txt", re.IGNORECASE
+)
+"""Names of text files that hold no labels: lists of images, and what exports add."""
 _LINE = re.compile(rb"\s*\d+(\s+-?[\d.]+([eE][-+]?\d+)?){4,}\s*$")
 
 
@@ -26,7 +28,7 @@ def find_yolo(place: str, options: Mapping[str, Any]) -> Files | None:
         files = find_files(place, options, (".txt",))
     except DataError:
         return None
-    names = tuple(name for name in files.names if name.rpartition("/")[2] not in _LISTS)
+    names = tuple(name for name in files.names if not _NO_LABELS.fullmatch(name.rpartition("/")[2]))
     for name in names:
         with open_file(files.url(name), options) as file:
             line = file.readline(1 << 20)
@@ -76,13 +78,16 @@ def read_yolo(
         ShapeLabels(0, 0, tuple(Shape(numbers[stored[k]], (polygon,)) for k, polygon in objects), relative=True)
         for objects in rows
     )
-    return ShapeFiles(numbers.names, files.names, labels, urls, background=numbers.background)
+    # Ultralytics finds the image of labels/train/a.txt as images/train/a.jpg
+    names = tuple(re.sub(r"(^|/)labels/", r"\1", name, count=1) for name in files.names)
+    ids = tuple(re.sub(r"(^|/)labels/", r"\1images/", name, count=1).removesuffix(".txt") for name in files.names)
+    return ShapeFiles(numbers.names, names, labels, urls, ids, numbers.background)
 
 
 def _read(url: str, options: Mapping[str, Any]) -> list[tuple[int, tuple[float, ...]]]:
     """Read class number and polygon of each object, in shares of width and height."""
     with open_file(url, options) as file:
-        lines = file.read().decode("utf-8-sig").splitlines()
+        lines = file.read().decode("utf-8-sig", "replace").splitlines()
     objects = []
     for position, line in enumerate(lines, 1):
         if not (words := line.split()):
@@ -112,20 +117,28 @@ def _class_names(root: str, options: Mapping[str, Any]) -> list[str] | None:
                     text = file.read(1 << 20).decode("utf-8-sig")
             except DataError:
                 continue
-            names = _yaml_names(text) if name.endswith(".yaml") else [line.strip() for line in text.splitlines()]
-            names = [name for name in names if name]
-            if names:
-                return names
+            except UnicodeDecodeError as e:
+                raise DataError(
+                    f"{directory}/{name} is not text in UTF-8 ({e})", "Save the class names as UTF-8"
+                ) from e
+            names = (
+                _yaml_names(text) if name.endswith(".yaml") else [line.strip() for line in text.strip().splitlines()]
+            )
+            if any(names):
+                return [name or f"class {k}" for k, name in enumerate(names)]  # an empty line has a number, too
     return None
 
 
 def _yaml_names(text: str) -> list[str]:
-    """Return the entry `names` of a data.yaml, a list or a map of class numbers; [] without it."""
+    """Return the entry `names` of a data.yaml, a list or a map from class numbers; [] without it."""
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError:
         return []
     names = tree.get("names") if isinstance(tree, dict) else None
-    if isinstance(names, dict):
-        return [str(names[k]) for k in sorted(names)] if {*names} == {*range(len(names))} else []
-    return [str(name) for name in names] if isinstance(names, list) else []
+    if isinstance(names, dict) and {*names} == {*range(len(names))}:
+        names = [names[k] for k in sorted(names)]
+    # aliases can nest lists that are too long to be printed
+    if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
+        return []
+    return [str(name) for name in names]

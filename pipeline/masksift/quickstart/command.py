@@ -95,7 +95,7 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
 
 def _infer(config: QuickstartConfig, options: Mapping[str, Any], progress: ProgressReporter) -> Inference:
     given = config.label_flags()
-    if any(key in given for key in _LABEL_KEYS) or has_annotations(config.labels, options):
+    if any(key in given for key in _LABEL_KEYS) or has_annotations(config.labels, options, config.images):
         return Inference()
     described = {"classes", "label_offset"} & given.keys()
     if not described and (found := find_data_set(config.labels, options)) is not None:

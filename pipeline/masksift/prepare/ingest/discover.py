@@ -123,11 +123,11 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
     return replace(inputs, values=values, colors=colors, label_root=labels.root)
 
 
-def has_annotations(labels: str, options: Mapping[str, Any]) -> bool:
+def has_annotations(labels: str, options: Mapping[str, Any], images: str | None = None) -> bool:
     """Return whether labels are annotations, which name their classes."""
     if is_array_file(labels):
         return False
-    if labels.endswith(".json") or find_annotations(labels, options) is not None:
+    if labels.endswith(".json") or find_annotations(labels, options, images) is not None:
         return True
     return _read_label_map(labels, options) is not None
 
@@ -139,9 +139,10 @@ def _read_label_map(labels: str, options: Mapping[str, Any]) -> dict[Color, str]
     url = f"{labels.rstrip('/')}/{label_map.FILE}"
     try:
         with open_file(url, options) as file:
-            return label_map.parse_label_map(file.read(1 << 20).decode("utf-8-sig"), url)
-    except DataError:
+            content = file.read(1 << 20)
+    except DataError:  # no such file
         return None
+    return label_map.parse_label_map(content.decode("utf-8-sig", "replace"), url)
 
 
 def _find_label_map_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs | None:
@@ -161,7 +162,7 @@ def _find_label_map_inputs(config: IngestConfig, options: Mapping[str, Any]) -> 
 
 def _read_shapes(config: IngestConfig, options: Mapping[str, Any]) -> ShapeFiles | None:
     """Read labels that are polygons and masks of annotations; None for labels that are pixels."""
-    read = None if is_array_file(config.labels) else find_annotations(config.labels, options)
+    read = None if is_array_file(config.labels) else find_annotations(config.labels, options, config.images)
     if read is None:
         return None
     for key in ("preset", "colors", "remap", "label_offset", "ignore"):
