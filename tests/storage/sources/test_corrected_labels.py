@@ -42,5 +42,5 @@ def test_incomplete_corrections_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "{", '{"left": 3}', '{"sources": []}'])
 def test_corrections_record_that_cannot_be_parsed_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "corrections.json").write_text(text)
-    with raises(DataError, match=r"corrections\.json cannot be parsed .*Export the corrections again"):
+    with raises(DataError, match=r"corrections\.json cannot be parsed .*Write the corrections again"):
         unchanged_sources(str(tmp_path), {})
