@@ -19,6 +19,7 @@ from integrations.segformer import save_segformer
 from masksift.cli.main import main
 from prepare.ingest.helpers import save_image
 from prepare.ingest.raster_files import write_raster
+from prepare.ingest.volume_files import write_volume
 from prepare.predict.helpers import make_images, write_images
 from support.datasets import Array
 from support.sources import make_data, write_source
@@ -42,6 +43,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         save_image(tmp_path / f"labelme/{i}.png", rgb[i])
         save_image(tmp_path / f"masks/{i}.png", labels[i])
         save_image(tmp_path / f"colors/{i}.png", palette[classes[i]])
+        volume = np.repeat(classes[i].T[..., None], 2, axis=2)
+        write_volume(tmp_path / f"labelsTr/{i}.nii.gz", volume)
+        write_volume(tmp_path / f"imagesTr/{i}_0000.nii.gz", volume.astype(np.int16) * 100)
         write_raster(tmp_path / f"ortho/{i}.tif", np.moveaxis(rgb[i], -1, 0))
         write_raster(tmp_path / f"landcover/{i}.tif", labels[i], nodata=255)
         (tmp_path / "softmax").mkdir(exist_ok=True)
@@ -110,7 +114,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 24
+    assert len(COMMANDS) == 25
 
 
 @pytest.mark.filterwarnings("default")  # of frameworks

@@ -42,6 +42,7 @@ _METAVARS = {
     "kinds": "ERROR,...",
     "window": "ROWS[xCOLUMNS]",
     "picture_range": "LOW,HIGH",
+    "slice_axis": "AXIS",
     "remap": "VALUE:CLASS,...",
     "at": "N|PERCENT|errors,...",
     "max_drop_in_class_quality": "PERCENT",

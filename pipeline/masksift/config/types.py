@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -103,6 +103,8 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
 
 Window = Annotated[str, BeforeValidator(_normalize_window), Field(pattern=r"^[1-9]\d*(x[1-9]\d*)?$")]
 """Size of a window: ROWS or ROWSxCOLUMNS."""
+
+SliceAxis = Annotated[Literal["0", "1", "2", "sagittal", "coronal", "axial"], BeforeValidator(_normalize_window)]
 
 IntegerMap = Annotated[dict[int, int], BeforeValidator(_split_pairs)]
 

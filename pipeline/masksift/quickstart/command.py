@@ -21,6 +21,8 @@ from masksift.prepare.ingest.discover import find_label_files, has_annotations
 from masksift.prepare.ingest.links import are_linkable
 from masksift.prepare.ingest.nnunet import find_data_set
 from masksift.prepare.ingest.presets import preset_of_file_names
+from masksift.prepare.ingest.volume_inputs import read_dataset_json
+from masksift.prepare.ingest.volumes import is_volume
 from masksift.prepare.predict.command import predict
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import groups_from_ids
@@ -35,7 +37,7 @@ from masksift.storage.urls import join
 SOURCE, PREDICTIONS, RESULTS, COLORS = "source.zarr", "predictions.zarr", "results", "colors.csv"
 _FOLDS = 5
 _RASTER_PATTERN = "^(.*)/"
-"""Name of the raster in the id of a window."""
+"""Name of the raster or volume in the id of a window or slice."""
 _LABEL_KEYS = ("preset", "colors")
 """Flags of which each defines the classes."""
 
@@ -73,9 +75,9 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
         predicted = join(config.out, PREDICTIONS)
         flags = {"source": source, "out": predicted, "trainer": config.model or config.trainer, **shared}
         groups, pattern = ingested.image_ids, config.group_pattern
-        if pattern is None and config.window is not None and len({*groups_from_ids(groups, _RASTER_PATTERN)}) > 1:
+        if pattern is None and ingested.is_cut and len({*groups_from_ids(groups, _RASTER_PATTERN)}) > 1:
             pattern = _RASTER_PATTERN
-            progress.message(f"inferred: the windows of a raster stay together (--group_pattern {pattern!r})")
+            progress.message(f"inferred: the parts of a raster or volume stay together (--group_pattern {pattern!r})")
         if pattern is not None:
             flags["group_pattern"] = pattern
             groups = tuple(groups_from_ids(groups, pattern))
@@ -104,6 +106,8 @@ def _infer(config: QuickstartConfig, options: Mapping[str, Any], progress: Progr
     files = find_label_files(config.labels, config.predictions, options)
     if preset := preset_of_file_names(files.names):
         return Inference({"preset": preset}, (f"the names of the label files are those of {preset} (--preset)",))
+    if is_volume(files.names[0]) and "classes" not in given and read_dataset_json(files, options):
+        return Inference(notes=("classes are those of dataset.json",))
     content = read_label_content(files, options, progress)
     table = join(config.out, COLORS)
     inference = infer_labels(content, given=given, has_predictions=config.predictions is not None, table=table)

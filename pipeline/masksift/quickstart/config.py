@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from masksift.config.sections import ConfigSection, ExecutorSection, LabelOffset, StorageSection
-from masksift.config.types import ClassNameList, Integers, Window
+from masksift.config.types import ClassNameList, Integers, SliceAxis, Window
 from masksift.core.errors import UsageError
 from masksift.prepare.ingest.config import IngestConfig, PresetName
 from masksift.prepare.predict.config import PredictConfig
@@ -48,6 +48,7 @@ class QuickstartConfig(ConfigSection):
     background: str | None = Field(None, min_length=1, description=_description(IngestConfig, "background"))
     label_offset: LabelOffset = None
     window: Window | None = Field(None, description=_description(IngestConfig, "window"))
+    slice_axis: SliceAxis | None = Field(None, description=f"{_description(IngestConfig, 'slice_axis')} (default: 2)")
     bands: Integers = Field((), description=_description(IngestConfig, "bands"))
     colors: str | None = Field(None, description=_description(IngestConfig, "colors"))
     executor: ExecutorSection = ExecutorSection()
@@ -77,7 +78,8 @@ class QuickstartConfig(ConfigSection):
 
     def label_flags(self) -> Flags:
         """Return the flags of `masksift ingest` that describe labels and images, as far as they are set."""
-        keys = ("ids", "preset", "classes", "ignore", "background", "label_offset", "colors", "window", "bands")
+        names = ("ids", "preset", "classes", "ignore", "background", "label_offset", "colors")
+        keys = (*names, "window", "slice_axis", "bands")
         return {key: value for key in keys if (value := getattr(self, key)) not in (None, ())}
 
     def shared_flags(self) -> Flags:

@@ -25,6 +25,7 @@ from masksift.prepare.ingest.georaster import RasterWindow, read_raster_file
 from masksift.prepare.ingest.labels import IGNORED, Color
 from masksift.prepare.ingest.presets import PRESETS, presets_of_colors
 from masksift.prepare.ingest.raster import needs_rasterio, read_raster
+from masksift.prepare.ingest.volumes import VolumeSlice, is_volume, read_volume_file
 from masksift.quickstart.config import Flags
 from masksift.runtime.executors.base import split_items
 from masksift.runtime.progress import ProgressReporter
@@ -82,6 +83,8 @@ def read_label_content(files: Files, options: Mapping[str, Any], progress: Progr
 
 
 def _read(url: str, options: Mapping[str, Any]) -> LabelContent:
+    if is_volume(url):
+        return _read_volume(url, options)
     if url.lower().endswith((".tif", ".tiff")) and find_spec("rasterio") and needs_rasterio(url, options):
         return _read_large(url, options)
     if not url.lower().endswith(EXTENSIONS):
@@ -110,6 +113,13 @@ def _read_large(url: str, options: Mapping[str, Any]) -> LabelContent:
         values |= distinct_values(plane) if plane.ndim == 2 else set()
         colors |= _distinct_colors(plane) if plane.ndim == 3 else set()
     return LabelContent(frozenset(values - {file.nodata_integer}), frozenset(colors))
+
+
+def _read_volume(url: str, options: Mapping[str, Any]) -> LabelContent:
+    file = read_volume_file(url, options, uuid4().hex)
+    slices = (VolumeSlice(file, 2, index) for index in range(file.size[2]))
+    planes = (piece.read_labels(options, gray=True, use_palette=False) for piece in slices)
+    return LabelContent(frozenset().union(*map(distinct_values, planes)), frozenset())
 
 
 def _distinct_colors(image: NDArray[Any]) -> set[Color]:

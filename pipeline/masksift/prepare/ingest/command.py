@@ -45,11 +45,19 @@ INGEST_WORKER_BYTES = 256 * MIB
 
 @dataclass(frozen=True)
 class IngestResult:
-    """Result of an ingest: text to print, ids of the images, "" for unnamed ones, and number of unmatched files."""
+    """Result of an ingest.
+
+    Attributes:
+        text: Text to print.
+        image_ids: Ids of the images, "" for unnamed ones.
+        unmatched: Number of files without a partner.
+        is_cut: Some files hold several images, such as rasters that are cut into windows.
+    """
 
     text: str
     image_ids: tuple[str, ...]
     unmatched: int
+    is_cut: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -101,7 +109,13 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
             matching = {"matched": list(inputs.rules), "unmatched": unmatched, "passed_over": inputs.skipped_labels}
             record.write({**plan, "complete": True, **matching})
     text = format_summary(config, inputs, survey, context.writer_args["dtype"])
-    return IngestResult(text, tuple(pair.name for pair in inputs.pairs), sum(map(len, inputs.unmatched.values())))
+    cut = [next(pair.urls) for pair in inputs.pairs if any(pair.pieces)]
+    return IngestResult(
+        text,
+        tuple(pair.name for pair in inputs.pairs),
+        sum(map(len, inputs.unmatched.values())),
+        len({*cut}) < len(cut),
+    )
 
 
 def _check_output(config: IngestConfig, inputs: Inputs) -> None:

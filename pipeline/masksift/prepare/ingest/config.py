@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from masksift.config.sections import ConfigSection, ExecutorSection, LabelOffset, Remap, StorageSection
-from masksift.config.types import ClassNameList, Integers, Names, Numbers, Window
+from masksift.config.types import ClassNameList, Integers, Names, Numbers, SliceAxis, Window
 from masksift.core.errors import UsageError
 from masksift.storage.credentials import StorageOptions
 from masksift.storage.sources.overrides import check_remap_or_offset
@@ -96,6 +96,9 @@ class IngestConfig(ConfigSection):
     )
     window: Window | None = Field(
         None, description="cut rasters into images of this size, ROWS or ROWSxCOLUMNS; default: whole rasters"
+    )
+    slice_axis: SliceAxis = Field(
+        "2", description="axis that slices of volumes are perpendicular to: a number, or an anatomical plane"
     )
     bands: Integers = Field(
         (), description="one or three bands of the images to show, from 1 on; default: the first three"

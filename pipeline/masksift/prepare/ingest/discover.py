@@ -24,6 +24,8 @@ from masksift.prepare.ingest.nnunet import first_channel
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS, image_size
+from masksift.prepare.ingest.volume_inputs import match_volumes, read_dataset_json
+from masksift.prepare.ingest.volumes import VOLUME_EXTENSIONS, is_volume
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.patterns import has_wildcard
 
@@ -119,8 +121,25 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
             )
     else:
         labels, values = _find_label_images(config, preset, options)
+        if is_volume(labels.files[0]):
+            return _find_volumes(config, labels, classes, values, options)
     inputs = _match_files(config, labels, classes, preset.suffixes, options)
     return replace(inputs, values=values, colors=colors, label_root=labels.root)
+
+
+def _find_volumes(
+    config: IngestConfig,
+    labels: _LabelFiles,
+    classes: tuple[str, ...] | None,
+    values: ClassMap | None,
+    options: Mapping[str, Any],
+) -> Inputs:
+    """Match volumes, whose slices are the images. Classes may be those of nnU-Net's dataset.json."""
+    files = Files(config.labels, labels.root, labels.files)
+    if classes is None and config.remap is None and (known := read_dataset_json(files, options)) is not None:
+        classes, values = known
+    pairs, prediction_format, rules, unmatched = match_volumes(config, files, options)
+    return Inputs(pairs, prediction_format, classes, values, rules=rules, unmatched=unmatched, label_root=labels.root)
 
 
 def has_annotations(labels: str, options: Mapping[str, Any], images: str | None = None) -> bool:
@@ -233,10 +252,10 @@ def _find_label_images(
 
 def find_label_files(labels: str, predictions: str | None, options: Mapping[str, Any]) -> Files:
     """List PNG and TIFF files or else arrays, or else images of other formats, which are often the pictures."""
-    files = find_files(labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *OTHER_EXTENSIONS))
-    images, arrays, others = (
+    files = find_files(labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *VOLUME_EXTENSIONS, *OTHER_EXTENSIONS))
+    images, arrays, volumes, others = (
         tuple(name for name in files.names if name.lower().endswith(endings))
-        for endings in (LOSSLESS_EXTENSIONS, EXTENSIONS, OTHER_EXTENSIONS)
+        for endings in (LOSSLESS_EXTENSIONS, EXTENSIONS, VOLUME_EXTENSIONS, OTHER_EXTENSIONS)
     )
     if images and arrays:  # the arrays may be predictions in the directory of the labels
         urls = set[str]()
@@ -249,7 +268,7 @@ def find_label_files(labels: str, predictions: str | None, options: Mapping[str,
                 "Either could be the labels",
                 "Use a glob, such as 'DIRECTORY/*.png'",
             )
-    return replace(files, names=images or arrays or others)
+    return replace(files, names=images or volumes or arrays or others)
 
 
 def _match_files(

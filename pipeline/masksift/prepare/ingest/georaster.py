@@ -245,7 +245,7 @@ class RasterWindow(Piece):
             low, high = self.values or _value_range(source, bands)
             empty = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
             empty |= False if self.file.nodata is None else values == self.file.nodata
-            scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
+            scaled = (values.astype(np.float64) - low) * 255 / max(high - low, 1e-12)
             values = np.where(empty, 0, np.clip(np.rint(scaled), 0, 255)).astype(np.uint8)
         return np.ascontiguousarray(np.moveaxis(np.repeat(values, _PICTURE_BANDS // len(values), axis=0), 0, -1))
 
