@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
@@ -28,6 +30,7 @@ PAGE = ROOT / "docs/guides/quickstart.md"
 TABLE = PAGE.read_text().partition("## What you have, what to type")[2].partition("\n## ")[0]
 COMMANDS = re.findall(r"\| `(masksift [^`]*)` \|", TABLE)
 IMAGES = 6
+FOLDERS = ("images", "masks")
 
 
 @pytest.fixture
@@ -68,6 +71,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(tmp_path / "labels.npy", classes)
     np.save(tmp_path / "pred_probs.npy", probabilities)
     write_coco(tmp_path / "coco.json")
+    (tmp_path / "hf").mkdir()
+    pictures = [[{"bytes": (tmp_path / f"{name}/{i}.png").read_bytes()} for i in range(IMAGES)] for name in FOLDERS]
+    pq.write_table(pa.table(dict(zip(("image", "label"), pictures, strict=True))), tmp_path / "hf/train.parquet")
     write_annotations(tmp_path, palette[classes])
     box = '<box label="tree" xtl="2" ytl="2" xbr="9" ybr="9"></box>'
     cvat = "".join(f'<image id="{i}" name="{i}.png" width="20" height="16">{box}</image>' for i in range(IMAGES))
@@ -114,7 +120,7 @@ def write_coco(path: Path) -> None:
 
 
 def test_table_has_commands() -> None:
-    assert len(COMMANDS) == 25
+    assert len(COMMANDS) == 26
 
 
 @pytest.mark.filterwarnings("default")  # of frameworks

@@ -7,7 +7,7 @@ that command does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from masksift.config.command_line import command_line
@@ -21,6 +21,7 @@ from masksift.prepare.ingest.discover import find_label_files, has_annotations
 from masksift.prepare.ingest.links import are_linkable
 from masksift.prepare.ingest.nnunet import find_data_set
 from masksift.prepare.ingest.presets import preset_of_file_names
+from masksift.prepare.ingest.table_inputs import read_class_names
 from masksift.prepare.ingest.volume_inputs import read_dataset_json
 from masksift.prepare.ingest.volumes import is_volume
 from masksift.prepare.predict.command import predict
@@ -108,12 +109,18 @@ def _infer(config: QuickstartConfig, options: Mapping[str, Any], progress: Progr
         return Inference({"preset": preset}, (f"the names of the label files are those of {preset} (--preset)",))
     if is_volume(files.names[0]) and "classes" not in given and read_dataset_json(files, options):
         return Inference(notes=("classes are those of dataset.json",))
+    names = None if described else read_class_names(files.root, options)
+    if names is not None:
+        given = {**given, "classes": names}
     content = read_label_content(files, options, progress)
     table = join(config.out, COLORS)
     inference = infer_labels(content, given=given, has_predictions=config.predictions is not None, table=table)
     if inference.color_table is not None:
         _write_table(config, inference.color_table, options)
-    return inference
+    if names is None:
+        return inference
+    note = f"{len(names)} classes are those of id2label.json (--classes)"
+    return replace(inference, flags={**inference.flags, "classes": names}, notes=(*inference.notes, note))
 
 
 def _write_table(config: QuickstartConfig, table: str, options: Mapping[str, Any]) -> None:

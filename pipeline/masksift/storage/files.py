@@ -14,6 +14,7 @@ from masksift.core.json_text import parse_json
 from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
+from masksift.storage.table_images import is_cell, open_cell
 from masksift.storage.urls import is_absolute, join, local_path, split_url
 
 
@@ -99,7 +100,10 @@ def _walk(directory: str) -> Iterator[str]:
 
 @contextmanager
 def open_file(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
-    """Open a file for random access. A missing file raises DataError."""
+    """Open a file, or the image in a cell of a table, for random access. A missing file raises DataError."""
+    if is_cell(url):
+        yield open_cell(url, options)
+        return
     filesystem, path = open_filesystem(url, options)
     try:
         file: Any = open(path, "rb") if local_path(url) else filesystem.open(path, "rb")  # noqa: SIM115

@@ -7,7 +7,7 @@ image are raised before anything is written, errors inside other files when they
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from masksift.prepare.ingest.presets import PRESETS, first_colors
 from masksift.prepare.ingest.split_rasters import split_rasters
 from masksift.prepare.ingest.summary import RECORD_GROUP, format_summary
 from masksift.prepare.ingest.survey import Survey, survey_inputs
+from masksift.prepare.ingest.table_inputs import table_memory
 from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shard
 from masksift.prepare.writers import base
 from masksift.runtime.progress import ProgressReporter
@@ -94,7 +95,7 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
         _check_first_image(context, inputs.pairs[0], config)
         if config.link:
             context = context.without_predictions()
-        memory, images = projected_memory(config, survey, context) + _piece_memory(inputs), len(inputs.pairs)
+        memory, images = projected_memory(config, survey, context) + _unit_memory(inputs, options), len(inputs.pairs)
         pixels = images * survey.height * survey.width
         itemsize = np.dtype(survey.dtype).itemsize if context.predictions else 0
         seconds = estimate_seconds(images, pixels, pixels * survey.classes * itemsize)
@@ -243,9 +244,10 @@ def projected_memory(config: IngestConfig, survey: Survey, context: IngestContex
     return int(INGEST_WORKER_BYTES + 3 * shard_images * image_bytes + one_image)
 
 
-def _piece_memory(inputs: Inputs) -> int:
-    """Bound the memory for units of large files that a worker decodes, bytes."""
-    return max((sum(piece.unit_bytes for piece in pair.pieces) for pair in inputs.pairs), default=0)
+def _unit_memory(inputs: Inputs, options: Mapping[str, Any]) -> int:
+    """Bound the memory for units of large files and tables that a worker decodes, bytes."""
+    pieces = max((sum(piece.unit_bytes for piece in pair.pieces) for pair in inputs.pairs), default=0)
+    return pieces + table_memory([url for pair in inputs.pairs for url in pair.urls], options)
 
 
 def _make_shards(context: IngestContext, pairs: Sequence[InputPair]) -> list[IngestShard]:

@@ -24,10 +24,12 @@ from masksift.prepare.ingest.nnunet import first_channel
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS, image_size
+from masksift.prepare.ingest.table_inputs import find_cells, read_class_names
 from masksift.prepare.ingest.volume_inputs import match_volumes, read_dataset_json
 from masksift.prepare.ingest.volumes import VOLUME_EXTENSIONS, is_volume
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.patterns import has_wildcard
+from masksift.storage.table_images import IMAGE_COLUMNS, LABEL_COLUMNS
 
 SIDES = ("labels", "predictions")
 _P = TypeVar("_P", "_PredictionFiles", None)
@@ -123,6 +125,8 @@ def discover_inputs(config: IngestConfig, options: Mapping[str, Any]) -> Inputs:
         labels, values = _find_label_images(config, preset, options)
         if is_volume(labels.files[0]):
             return _find_volumes(config, labels, classes, values, options)
+        if classes is None and config.remap is None:
+            classes = read_class_names(labels.root, options)
     inputs = _match_files(config, labels, classes, preset.suffixes, options)
     return replace(inputs, values=values, colors=colors, label_root=labels.root)
 
@@ -232,8 +236,10 @@ def _find_label_images(
     config: IngestConfig, preset: Preset, options: Mapping[str, Any]
 ) -> tuple[_LabelFiles, ClassMap | None]:
     """List the label files in the first encoding of the preset that is present, with the classes of its values."""
-    files = find_label_files(config.labels, config.predictions, options)
-    stems = {name: stem(name) for name in files.names}
+    cells = find_cells(config.labels, options, LABEL_COLUMNS)
+    files, ids = cells or (find_label_files(config.labels, config.predictions, options), ())
+    image_names = dict(zip(files.names, ids or files.names, strict=True))
+    stems = {name: stem(image_name) for name, image_name in image_names.items()}
     encoding = next((end for end in preset.encodings if any(name.endswith(end) for name in stems.values())), None)
     if encoding is None and preset.encodings and config.remap is None:
         raise DataError(
@@ -244,14 +250,16 @@ def _find_label_images(
         )
     names = [name for name in files.names if stems[name].endswith(encoding or "")]
     suffixes = [encoding, *preset.suffixes] if encoding else preset.suffixes
-    keys = tuple(stem(name, suffixes) for name in names)
+    keys = tuple(stem(image_names[name], suffixes) for name in names)
     skipped = len(files.names) - len(names)
     labels = _LabelFiles(keys, tuple(names), tuple(map(files.url, names)), skipped=skipped, root=files.root)
     return labels, None if encoding is None else preset.encodings[encoding]
 
 
 def find_label_files(labels: str, predictions: str | None, options: Mapping[str, Any]) -> Files:
-    """List PNG and TIFF files or else arrays, or else images of other formats, which are often the pictures."""
+    """List cells of tables, or PNG and TIFF files, or else arrays, or else other images, which are often pictures."""
+    if (cells := find_cells(labels, options, LABEL_COLUMNS)) is not None:
+        return cells[0]
     files = find_files(labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *VOLUME_EXTENSIONS, *OTHER_EXTENSIONS))
     images, arrays, volumes, others = (
         tuple(name for name in files.names if name.lower().endswith(endings))
@@ -341,6 +349,8 @@ def _find_images(
     place: str, labels: Sequence[str], suffixes: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[Files, list[str]]:
     """List RGB images and their names for matching; of nnU-Net's files per channel those of the first channel."""
+    if (cells := find_cells(place, options, IMAGE_COLUMNS)) is not None:
+        return cells[0], [stem(name, suffixes) for name in cells[1]]
     files = find_files(place, options, RGB_EXTENSIONS)
     keys = [stem(name, suffixes) for name in files.names]
     if (channels := first_channel(keys, labels)) is not None:
