@@ -22,8 +22,6 @@ from masksift.prepare.ingest.links import are_linkable
 from masksift.prepare.ingest.nnunet import find_data_set
 from masksift.prepare.ingest.presets import preset_of_file_names
 from masksift.prepare.ingest.table_inputs import read_class_names
-from masksift.prepare.ingest.volume_inputs import read_dataset_json
-from masksift.prepare.ingest.volumes import is_volume
 from masksift.prepare.predict.command import predict
 from masksift.prepare.predict.config import PredictConfig
 from masksift.prepare.predict.folds import groups_from_ids
@@ -107,8 +105,6 @@ def _infer(config: QuickstartConfig, options: Mapping[str, Any], progress: Progr
     files = find_label_files(config.labels, config.predictions, options)
     if preset := preset_of_file_names(files.names):
         return Inference({"preset": preset}, (f"the names of the label files are those of {preset} (--preset)",))
-    if is_volume(files.names[0]) and "classes" not in given and read_dataset_json(files, options):
-        return Inference(notes=("classes are those of dataset.json",))
     names = None if described else read_class_names(files.root, options)
     if names is not None:
         given = {**given, "classes": names}

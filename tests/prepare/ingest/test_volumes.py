@@ -93,7 +93,7 @@ def test_intensities_become_gray(tmp_path: Path, labels: list[Array]) -> None:
 
 
 def test_classes_come_from_dataset_json(tmp_path: Path, labels: list[Array]) -> None:
-    stored = {"labels": {"background": 0, "vessel": 1, "ignore": 2}}
+    stored = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "vessel": 1, "ignore": 2}}
     (tmp_path / "dataset.json").write_text(json.dumps(stored))
     assert run_cli("ingest", *args(tmp_path, "--images", tmp_path / "imagesTr")) == 0
     arrays = read_source(tmp_path / "new.zarr")

@@ -25,7 +25,7 @@ from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.presets import PRESETS, Preset
 from masksift.prepare.ingest.raster import LOSSLESS_EXTENSIONS, OTHER_EXTENSIONS, RGB_EXTENSIONS, image_size
 from masksift.prepare.ingest.table_inputs import find_cells, read_class_names
-from masksift.prepare.ingest.volume_inputs import match_volumes, read_dataset_json
+from masksift.prepare.ingest.volume_inputs import match_volumes
 from masksift.prepare.ingest.volumes import VOLUME_EXTENSIONS, is_volume
 from masksift.storage.files import Files, find_files, open_file
 from masksift.storage.patterns import has_wildcard
@@ -138,10 +138,8 @@ def _find_volumes(
     values: ClassMap | None,
     options: Mapping[str, Any],
 ) -> Inputs:
-    """Match volumes, whose slices are the images. Classes may be those of nnU-Net's dataset.json."""
+    """Match volumes, whose slices are the images."""
     files = Files(config.labels, labels.root, labels.files)
-    if classes is None and config.remap is None and (known := read_dataset_json(files, options)) is not None:
-        classes, values = known
     pairs, prediction_format, rules, unmatched = match_volumes(config, files, options)
     return Inputs(pairs, prediction_format, classes, values, rules=rules, unmatched=unmatched, label_root=labels.root)
 

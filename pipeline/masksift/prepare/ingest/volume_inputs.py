@@ -13,11 +13,11 @@ import numpy as np
 from masksift.core.errors import DataError, UsageError
 from masksift.core.limits import MAX_CONCURRENT_REQUESTS
 from masksift.prepare.ingest.config import IngestConfig
-from masksift.prepare.ingest.labels import IGNORED, ClassMap, InputPair
+from masksift.prepare.ingest.labels import InputPair
 from masksift.prepare.ingest.matching import match, stem
 from masksift.prepare.ingest.predictions import PredictionFormat
 from masksift.prepare.ingest.volumes import VOLUME_EXTENSIONS, VolumeFile, VolumeSlice, nibabel, read_volume_file
-from masksift.storage.files import Files, find_files, read_json
+from masksift.storage.files import Files, find_files
 
 _PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """World axis that each anatomical plane is perpendicular to: right, anterior, superior."""
@@ -30,27 +30,6 @@ _CHANNEL = re.compile(r"_\d{4}$")
 def volume_stem(name: str) -> str:
     """Return the name of a case: a file name without `.nii`, `.nii.gz` or `.npz`."""
     return stem(re.sub(r"(?i)\.gz$", "", name))
-
-
-def read_dataset_json(files: Files, options: Mapping[str, Any]) -> tuple[tuple[str, ...], ClassMap] | None:
-    """Read class names and label values from nnU-Net's dataset.json in or above a directory; None without one."""
-    for place in (files.root, files.root.rpartition("/")[0]):
-        try:
-            tree = read_json(f"{place}/dataset.json", options)
-        except DataError:
-            continue
-        labels = tree.get("labels") if isinstance(tree, dict) else None
-        if not isinstance(labels, dict) or not labels:
-            return None
-        if all(str(key).isdecimal() for key in labels):  # version 1: value to name
-            labels = {str(name): int(value) for value, name in labels.items()}
-        if not all(isinstance(value, int) for value in labels.values()):
-            return None  # regions, which overlap
-        ordered = sorted(labels.items(), key=lambda item: item[1])
-        names = tuple(name for name, _ in ordered if name != "ignore")
-        values = {value: names.index(name) if name != "ignore" else IGNORED for name, value in ordered}
-        return names, values
-    return None
 
 
 def match_volumes(
