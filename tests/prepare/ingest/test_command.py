@@ -311,7 +311,7 @@ PLACES = ("--labels", "l", "--predictions", "p", "--out", "o")
         (("--lables", "a"), r"'?--lables'?.*Did you mean --labels\?"),
         (("--source", "a"), r"'?--source'?"),
         (("nowhere.toml",), r"Cannot read nowhere.toml .*--labels and --predictions"),
-        ((*PLACES, "--preset", "kitti"), "'kitti'"),
+        ((*PLACES, "--preset", "nyu"), "'nyu'"),
         ((*PLACES, "--axes", "x,y,class"), "axes is x,y,class"),
         ((*PLACES, "--kind", "logits", "--dtype", "uint8"), "kind is 'logits' and dtype is 'uint8'"),
         (("--labels", "nowhere", "--predictions", "p", "--out", "o"), ".png, .tif, .tiff, .npy, .* at nowhere"),
