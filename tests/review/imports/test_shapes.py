@@ -342,6 +342,26 @@ def test_rerun_with_imported_labels_runs(edited: EditedFile, run: ExportedRun, t
     assert run_cli("run", *args, *more, "--out", tmp_path / "again") == 0
 
 
+def test_items_without_a_size_have_that_of_the_run(run: ExportedRun, tmp_path: Path) -> None:
+    assert export("datumaro", run.out, tmp_path / "export") == 0
+    file = DatumaroFile(tmp_path / "export")
+    for item in file.tree["items"]:
+        del item["image"]["size"]
+    file.relabel(1, CLASSES[3])
+    import_edited(file, run, tmp_path)
+    assert changed_pixels(run, tmp_path / "fixed") == paint(run, (("s", 2), run.regions[1].mask, 3))
+
+
+def test_image_of_another_size_is_refused(run: ExportedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export("coco", run.out, tmp_path / "export") == 0
+    file = CocoFile(tmp_path / "export")
+    file.tree["images"][0]["height"] += 1
+    file.save()
+    capsys.readouterr()
+    assert run_cli("import", "coco", file.file, "--run", run.out, "--out", tmp_path / "fixed") == 2
+    assert "does not have the 8 x 10 pixels of image" in error_message(capsys)
+
+
 def test_region_that_a_tool_turned_into_polygons_is_unchanged(run: ExportedRun, tmp_path: Path) -> None:
     """Contours through the centers of edge pixels: a ring with its holes filled, and a line that has lost its area."""
     assert export("coco", run.out, tmp_path / "export") == 0

@@ -101,9 +101,9 @@ def _encodings(
 
 
 def _has_size(image: ReviewedImage, size: tuple[int, int]) -> bool:
-    """Return whether an image has a size, or no shape that could contradict it."""
+    """Return whether an image has a size, as far as the file tells; planes are checked when they are read."""
     labels = image.labels
-    return isinstance(labels, PlaneFile) or not labels.shapes or (labels.height, labels.width) == size
+    return isinstance(labels, PlaneFile) or not labels.height or (labels.height, labels.width) == size
 
 
 def _has_shapes(image: ReviewedImage) -> bool:
