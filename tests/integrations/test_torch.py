@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -40,6 +41,13 @@ class Dataset:
         return dict(zip(self.keys, item, strict=True)) if self.keys else item
 
 
+class Output(NamedTuple):
+    """Output in which the predictions are not first."""
+
+    loss: Any
+    logits: Any
+
+
 class Model(torch.nn.Module):  # type: ignore[name-defined]
     """Model with random layers, in which training and evaluation differ, and with an output of half the size."""
 
@@ -53,7 +61,13 @@ class Model(torch.nn.Module):  # type: ignore[name-defined]
         assert torch.is_inference_mode_enabled()
         self.calls += 1
         logits = self.layers(images)
-        return {"tensor": logits, "tuple": (logits, None)}.get(self.form, {self.form: logits})
+        forms = {
+            "tensor": logits,
+            "tuple": (logits, None),
+            "object": SimpleNamespace(logits=logits),
+            "named tuple": Output(loss=torch.zeros(()), logits=logits),
+        }
+        return forms.get(self.form, {self.form: logits})
 
 
 def expected_logits(model: Model, dataset: Dataset) -> Any:
@@ -63,7 +77,7 @@ def expected_logits(model: Model, dataset: Dataset) -> Any:
         return interpolate(small, size=SIZE, mode="bilinear", align_corners=False).numpy()
 
 
-@pytest.mark.parametrize("form", ["tensor", "tuple", "logits", "out"])
+@pytest.mark.parametrize("form", ["tensor", "tuple", "logits", "out", "object", "named tuple"])
 def test_output_of_any_form_is_resized_and_written(tmp_path: Path, form: str) -> None:
     model, dataset = Model(form), Dataset()
     model.train()

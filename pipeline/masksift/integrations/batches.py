@@ -101,7 +101,8 @@ def find_logits(output: Any) -> Any:
     """Return the predictions (n, K, h, w) in the output of a model.
 
     Args:
-        output: An array; a dict with "logits" or "out"; or a tuple that begins with the predictions.
+        output: An array; a dict, or another object with attributes, with "logits" or "out"; or a tuple that begins
+            with the predictions.
 
     Returns:
         The array.
@@ -118,6 +119,8 @@ def find_logits(output: Any) -> Any:
                 "Normalize it over the classes in a function that calls the model, with kind='probabilities'",
             )
         found = next((output[key] for key in _OUTPUTS if key in output), None)
+    elif names := [name for name in _OUTPUTS if hasattr(output, name)]:  # named tuples, too: the loss may come first
+        found = getattr(output, names[0])
     elif isinstance(output, (list, tuple)) and output:
         found = output[0]
     if len(getattr(found, "shape", ())) not in (3, 4):
@@ -125,7 +128,7 @@ def find_logits(output: Any) -> Any:
         shape = f" of shape {tuple(found.shape)}" if hasattr(found, "shape") else ""
         raise DataError(
             f"The model returns {type(output).__name__}{keys}{shape}",
-            "Return predictions (n, K, h, w): an array, or a dict with 'logits' or 'out'",
+            "Return predictions (n, K, h, w): an array, or a dict or object with 'logits' or 'out'",
         )
     return found
 

@@ -36,8 +36,9 @@ def write_evidence(
     device: the three planes of the evidence are copied.
 
     Args:
-        model: Model, or function of its inputs, that returns predictions (n, K, h, w): a tensor, a dict with "logits"
-            or "out", or a tuple that begins with them. It is called in evaluation and inference mode.
+        model: Model, or function of its inputs, that returns predictions (n, K, h, w): a tensor, a dict or
+            object with "logits" or "out", or a tuple that begins with them. It is called in evaluation and inference
+            mode.
         loader: Batches: dicts, or tuples (inputs, labels) with or without ids.
         writer: Open writer, with ``kind="logits"`` unless the model returns probabilities.
         device: Device of the inputs; default: that of the model's parameters.
