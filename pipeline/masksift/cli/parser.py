@@ -236,8 +236,8 @@ def _add_import_formats(parser: CommandParser) -> None:
     formats = parser.add_subparsers(
         required=True, metavar="FORMAT", title="formats", prog="masksift import", parser_class=CommandParser
     )
-    for name, form in FORMATS.items():
-        _add_command(formats, name, commands.import_edits, form.text, _add_import_options)
+    for name, text in FORMATS.items():
+        _add_command(formats, name, commands.import_edits, text, _add_import_options)
         formats.choices[name].set_defaults(form=name)
 
 

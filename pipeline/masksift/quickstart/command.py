@@ -29,6 +29,7 @@ from masksift.quickstart.config import QuickstartConfig
 from masksift.quickstart.infer import Inference, infer_labels, read_label_content
 from masksift.runner import run
 from masksift.runtime.progress import ProgressReporter
+from masksift.storage.files import shared_listings
 from masksift.storage.locations import check_output
 from masksift.storage.objects import ObjectDirectory
 from masksift.storage.urls import join
@@ -54,7 +55,8 @@ def quickstart(config: QuickstartConfig, progress: ProgressReporter) -> Quicksta
     options = config.options()
     places = (config.labels, config.images, config.predictions, config.colors)
     check_output(config.out, [place for place in places if place])
-    inference = _infer(config, options, progress)
+    with shared_listings():
+        inference = _infer(config, options, progress)
     for note in inference.notes:
         progress.message(f"inferred: {note}")
     shared, predicts = config.shared_flags(), config.predictions is None

@@ -249,7 +249,7 @@ def _write_block(context: EditContext, task: EditTask) -> EditResult:
     edits: dict[int, list[LabelEdit]] = {}
     for edit in task.edits:
         edits.setdefault(edit.index, []).append(edit)
-    result = EditResult(TaskResult(task.number, 0, 0, {}), spec.index, 0)
+    result, values = EditResult(TaskResult(task.number, 0, 0, {}), spec.index, 0), label_values(spec)
     for start in range(task.start, task.stop, copy.images_per_object):
         stop = min(task.stop, start + copy.images_per_object)
         labels, missing = read_stored_labels(spec, reader, start, stop)
@@ -262,7 +262,7 @@ def _write_block(context: EditContext, task: EditTask) -> EditResult:
                     f"({missing[index].reason})",
                     "Run again over the current labels and review that run",
                 )
-            _edit_image(spec, edits[index], labels[index - start], result)
+            _edit_image(spec, values, edits[index], labels[index - start], result)
         copy.write(start, labels, [index - start for index in missing])
     images = task.stop - task.start
     io_counts: dict[str, Any] = dict(reader.io_counters + copy.io_counters)
@@ -273,11 +273,14 @@ def _write_block(context: EditContext, task: EditTask) -> EditResult:
 
 
 def _edit_image(
-    spec: SourceSpec, edits: Sequence[LabelEdit], labels: NDArray[np.integer[Any]], result: EditResult
+    spec: SourceSpec,
+    values: NDArray[np.int64],
+    edits: Sequence[LabelEdit],
+    labels: NDArray[np.integer[Any]],
+    result: EditResult,
 ) -> None:
     """Apply the edits of one image to its stored labels (H, W), padding included, in place."""
-    values, changed = label_values(spec), False
-    height, width = edits[0].size
+    (height, width), changed = edits[0].size, False
     labels = labels[:height, :width]
     plane, _ = class_plane(labels, spec.classes, spec.ignore, spec.remap, spec.label_offset)
     for edit in edits:

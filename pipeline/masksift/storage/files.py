@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,8 +15,12 @@ from masksift.core.json_text import parse_json
 from masksift.storage.clients import open_filesystem
 from masksift.storage.credentials import cloud_of, unreachable_error
 from masksift.storage.patterns import expand_pattern, has_wildcard, split_pattern
-from masksift.storage.table_images import is_cell, open_cell
 from masksift.storage.urls import is_absolute, join, local_path, split_url
+
+_IN_TABLE = re.compile(r"\.(parquet|arrow)#[^/]+/\d+$", re.IGNORECASE)
+"""End of the URL of an image in a cell of a table; see `table_images`."""
+_LISTINGS: ContextVar[dict[str, tuple[str, Sequence[str]]] | None] = ContextVar("listings", default=None)
+"""Root and names of each place that is listed within a block of `shared_listings`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,34 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
     """Find visible files by ending, in lower case, in a directory, glob or list (`.txt`). No match raises DataError."""
     if place.lower().endswith(".txt") and not has_wildcard(place) and not os.path.isdir(local_path(place) or ""):
         return _read_list(place, options, endings)
+    listings = _LISTINGS.get()
+    found = None if listings is None else listings.get(place)
+    if found is None:
+        found = _list(place, options)
+        if listings is not None:
+            listings[place] = found
+    root, names = found
+    selected = tuple(name for name in names if name.lower().endswith(tuple(endings)))
+    if not selected:
+        raise DataError(
+            f"No file of {', '.join(endings)} at {place}",
+            "Pass a directory that contains some, or a quoted glob that matches some",
+        )
+    return Files(place, root, selected)
+
+
+@contextmanager
+def shared_listings() -> Iterator[None]:
+    """List each place once within the block: several formats are looked for in directories of millions of files."""
+    token = _LISTINGS.set({})
+    try:
+        yield
+    finally:
+        _LISTINGS.reset(token)
+
+
+def _list(place: str, options: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+    """Return the root of a directory or glob, and the names of its visible files, sorted."""
     filesystem, path = open_filesystem(place, options)
     try:
         root, pattern = split_pattern(filesystem, path)
@@ -56,13 +89,8 @@ def find_files(place: str, options: Mapping[str, Any], endings: Sequence[str]) -
             raise unreachable_error(place, e) from e
         raise
     names = sorted(name.removeprefix(root).lstrip("/") for name in paths)
-    selected = [name for name in names if name.lower().endswith(tuple(endings)) and not re.search(r"(^|/)\.", name)]
-    if not selected:
-        raise DataError(
-            f"No file of {', '.join(endings)} at {place}",
-            "Pass a directory that contains some, or a quoted glob that matches some",
-        )
-    return Files(place, root if local_path(place) else str(filesystem.unstrip_protocol(root)), tuple(selected))
+    visible = [name for name in names if not re.search(r"(^|/)\.", name)]
+    return root if local_path(place) else str(filesystem.unstrip_protocol(root)), visible
 
 
 def _read_list(place: str, options: Mapping[str, Any], endings: Sequence[str]) -> Files:
@@ -101,7 +129,9 @@ def _walk(directory: str) -> Iterator[str]:
 @contextmanager
 def open_file(url: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
     """Open a file, or the image in a cell of a table, for random access. A missing file raises DataError."""
-    if is_cell(url):
+    if _IN_TABLE.search(url):
+        from masksift.storage.table_images import open_cell  # pyarrow takes a while to import
+
         yield open_cell(url, options)
         return
     filesystem, path = open_filesystem(url, options)

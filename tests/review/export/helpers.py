@@ -35,6 +35,7 @@ __all__ = [
     "CLASSES",
     "DATED",
     "IDS",
+    "SCRIPTS",
     "ExpectedRegion",
     "ExportedRun",
     "decode_mask",
@@ -54,6 +55,8 @@ PADDED = (6, 9)
 """Size of the last image of the first source, which is padded."""
 DATED = "dt=2026-11-26/t"
 """Name of the second source; `dt=...` in its path becomes a column of the tables."""
+SCRIPTS = Path(__file__).parent / "readers"
+"""Scripts that run with the libraries of the tools."""
 READERS = Path(os.environ.get("MASKSIFT_READERS") or Path(__file__).parents[3] / ".venv-readers")
 
 
@@ -245,7 +248,7 @@ def export(form: str, run: Path, out: object, *args: object) -> int:
 
 def read_with_tool(tool: str, *args: object, stdin: str = "") -> Any:
     """Read an export with the library of a tool; skips the test if it is not installed."""
-    output = run_tool(Path(__file__).parent / "readers" / f"read_{tool}.py", *args, stdin=stdin)
+    output = run_tool(SCRIPTS / f"read_{tool}.py", *args, stdin=stdin)
     return json.loads(output.splitlines()[-1])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,42 @@ def test_palette_images_keep_mode_and_palette(planes: Array, tmp_path: Path) -> 
         assert image.mode == "P"
         assert image.getpalette("RGB")[:12] == COLORS.ravel().tolist()
         np.testing.assert_array_equal(np.asarray(image), painted(planes[1]))
+
+
+def test_gray_values_of_two_bits_stay_values(planes: Array, tmp_path: Path) -> None:
+    """Pillow multiplies them by 85 when it reads them."""
+    stored = np.where(planes == 255, 3, planes).astype(np.uint8)
+    (tmp_path / "masks").mkdir()
+    for i, plane in enumerate(stored):
+        write_gray_of_two_bits(tmp_path / f"masks/{i}.png", plane)
+    ingest(tmp_path, planes, "--ignore", 3)
+    correct(tmp_path, lambda plane: plane.__setitem__(plane == 255, 3))
+    files = export_masks(tmp_path, "--unchanged", "true")
+    np.testing.assert_array_equal(pixels(files["1.png"]), stored[1])
+
+
+def write_gray_of_two_bits(path: Path, plane: Array) -> None:
+    """Write a PNG of color type 0 and bit depth 2, which Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = plane.shape
+    packed = (plane.reshape(height, width // 4, 4) << np.array([6, 4, 2, 0], np.uint8)).sum(2, dtype=np.uint8)
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = struct.pack(">IIBBBBB", width, height, 2, 0, 0, 0, 0)
+    content = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in content))
+
+
+def test_images_without_stored_labels_are_left_out(tmp_path: Path) -> None:
+    data = make_data()
+    write_source(tmp_path / "source.zarr", data, ids=[str(i) for i in range(8)])
+    (tmp_path / "source.zarr/labels/c/3/0/0").unlink()  # of images 6 and 7
+    run_sources(tmp_path / "run", tmp_path / "source.zarr")
+    save_image(tmp_path / "edited/2.png", ((data.labels[2] + 1) % 4).astype(np.uint8))
+    assert run_cli("import", "png", tmp_path / "edited", "--run", tmp_path / "run", "--out", tmp_path / "fixed") == 0
+    assert set(export_masks(tmp_path, "--unchanged", "true")) == {f"{i}.png" for i in range(6)}
 
 
 def test_georeferenced_tiff_keeps_its_tags(planes: Array, tmp_path: Path) -> None:

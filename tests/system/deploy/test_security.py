@@ -30,10 +30,11 @@ def test_unpickling_happens_only_in_the_named_files() -> None:
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "pipeline").rglob("*.py")
         if re.search(
-            r"pickle\.loads?\(|Unpickler|allow_pickle=True|\beval\(|\bexec\(|shell=True|os\.system", path.read_text()
+            r"pickle\.loads?\(|Unpickler|allow_pickle=True|(?<![.\w])(?:eval|exec)\(|shell=True|os\.system",
+            path.read_text(),
         )
     }
-    assert found - {"pipeline/masksift/prepare/predict/trainers/segmentation_network.py"} == {
+    assert found == {
         "pipeline/masksift/prepare/predict/tasks.py",
         "pipeline/masksift/runtime/executors/work_groups.py",
     }

@@ -34,6 +34,7 @@ from masksift.prepare.ingest.tasks import IngestContext, IngestShard, write_shar
 from masksift.prepare.writers import base
 from masksift.runtime.progress import ProgressReporter
 from masksift.scoring.kernels.decode import binary_dtype
+from masksift.storage.files import shared_listings
 from masksift.storage.locations import check_output
 from masksift.storage.manifest import GroupAttributesPlan, make_job_plan
 from masksift.storage.objects import ObjectDirectory
@@ -70,7 +71,8 @@ def ingest(config: IngestConfig, progress: ProgressReporter) -> IngestResult:
     """Write the source that a configuration describes, or resume an interrupted ingest."""
     options = config.options()
     config = with_data_set(config, options)
-    inputs = split_rasters(discover_inputs(config, options), config, options)
+    with shared_listings():
+        inputs = split_rasters(discover_inputs(config, options), config, options)
     _check_output(config, inputs)
     record = GroupAttributesPlan(ObjectDirectory(config.out, options), RECORD_GROUP)
     plan = make_job_plan(_identity(config, inputs))

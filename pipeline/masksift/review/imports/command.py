@@ -16,9 +16,9 @@ from masksift.core.errors import DataError
 from masksift.core.versions import package_versions
 from masksift.engine.completed_run import CompletedRun, open_completed_run
 from masksift.review.decisions import ImageKey
-from masksift.review.imports import FORMATS
+from masksift.review.imports import file_reader
 from masksift.review.imports.config import ImportConfig
-from masksift.review.imports.edits import EDITED, UNCHANGED, ListedRegion, make_edit
+from masksift.review.imports.edits import EDITED, UNCHANGED, ListedRegion, PlaneEdit, ShapesEdit
 from masksift.review.imports.matching import find_images
 from masksift.review.imports.reviewed import PlaneFile, ReviewedImage
 from masksift.review.imports.summary import format_text
@@ -36,7 +36,7 @@ def import_edits(form: str, config: ImportConfig, progress: ProgressReporter) ->
     also = [url for url in (config.file, config.out, config.exported) if url]
     run = open_completed_run(config.run, config.storage, also)
     check_output(config.out, [*source_urls(run.tasks.sources), config.file, *filter(None, [config.exported])])
-    images = FORMATS[form].reader()(config.file, run, run.context.options)
+    images = file_reader(form)(config.file, run, run.context.options)
     keys = find_images(images, run, config.exported, run.context.options)
     record = write_edited_labels(
         run,
@@ -69,24 +69,19 @@ def _make_edits(
     edits: dict[int, list[LabelEdit]] = {}
     for image, key in zip(images, keys, strict=True):
         size = sizes[key]
-        if not _has_size(image, size):
+        labels, own = image.labels, edits.setdefault(run.source_index[key[0]], [])
+        if isinstance(labels, PlaneFile):
+            own.append(PlaneEdit(key[1], size, labels, encodings[key[0]], run.context.options))
+            continue
+        if labels.height and (labels.height, labels.width) != size:
             raise DataError(
                 f"{image.name} in {config.file} does not have the {size[0]} x {size[1]} pixels of image {key[1]} of "
                 f"{key[0]}",
                 "Annotate the exported images at their full size",
             )
         accept = config.accept_unchanged or image.submitted
-        edit = make_edit(
-            key[1],
-            size,
-            f"{image.name} in {config.file}",
-            image.labels,
-            regions.get(key, ()),
-            encodings[key[0]] if isinstance(image.labels, PlaneFile) else None,
-            run.context.options,
-            accept_unchanged=accept,
-        )
-        edits.setdefault(run.source_index[key[0]], []).append(edit)
+        name = f"{image.name} in {config.file}"
+        own.append(ShapesEdit(key[1], size, name, labels, tuple(regions.get(key, ())), accept))
     return {number: sorted(edits[number], key=lambda edit: edit.index) for number in sorted(edits)}
 
 
@@ -98,12 +93,6 @@ def _encodings(
     sources = {name: run.tasks.sources[run.source_index[name]].url for name in sorted(names)}
     origins = {name: open_origin(url, run.context.options) for name, url in sources.items()}
     return {name: None if origin is None else origin.encoding for name, origin in origins.items()}
-
-
-def _has_size(image: ReviewedImage, size: tuple[int, int]) -> bool:
-    """Return whether an image has a size, as far as the file tells; planes are checked when they are read."""
-    labels = image.labels
-    return isinstance(labels, PlaneFile) or not labels.height or (labels.height, labels.width) == size
 
 
 def _has_shapes(image: ReviewedImage) -> bool:

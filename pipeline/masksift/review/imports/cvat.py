@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from masksift.annotations.cvat_xml import read_cvat
+from masksift.annotations.cvat_xml import ANNOTATIONS, read_cvat
 from masksift.annotations.label_map import BACKGROUND, FILE, MASKS, parse_label_map
 from masksift.core.errors import DataError
 from masksift.engine.completed_run import CompletedRun
@@ -24,9 +24,7 @@ def read(url: str, run: CompletedRun, options: Mapping[str, Any]) -> list[Review
         if label_maps:
             return _read_planes(files, label_maps[0], label_map_names(classes), options)
         if not is_archive(url):
-            raise DataError(
-                f"{url} has no {FILE}", "Pass the .xml or .zip file that CVAT wrote, or the unpacked directory"
-            )
+            url = f"{url.rstrip('/')}/{ANNOTATIONS}"
     return reviewed_images(read_cvat(url, options, xml_safe(classes), None))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,8 +119,8 @@ class PlaneEdit:
         index: Index of the image in its source.
         size: Rows and columns of the image.
         file: The file.
-        encoding: Classes in the label files that the source was made of, whose form the file has; None for a file with
-            a label map, and for other sources, whose label values it holds.
+        encoding: Classes in the label files that the source was made of: one without a label map has their form. None
+            for other sources: it holds their label values.
         options: Storage options.
     """
 
@@ -140,7 +140,8 @@ class PlaneEdit:
         elif self.encoding is None:
             classes = self._classes_of_values(values, spec)
         else:
-            classes = self._classes_of_files(values, self.encoding)
+            codes, table = self.encoding.codes(values)
+            classes = self._look_up(codes, table, values, "no label file that was ingested could hold")
         no_label = np.iinfo(plane.dtype).max
         # labels that were not valid have no class either, and stay as they are
         keep = (classes == NO_LABEL) & (plane >= spec.classes)
@@ -161,15 +162,6 @@ class PlaneEdit:
                 f"{', ...' if spec.classes > 8 else ''}; ignored: {', '.join(map(str, spec.ignore)) or 'none'})",
             )
         return np.where(plane < spec.classes, plane.astype(np.int64), NO_LABEL)
-
-    def _classes_of_files(self, values: NDArray[Any], encoding: LabelEncoding) -> NDArray[np.int64]:
-        problem = "no label file that was ingested could hold"
-        if values.ndim == 2:
-            return self._look_up(values.astype(np.int64), encoding.values, values, problem)
-        if not encoding.colors:
-            return self._look_up(values[..., 0].astype(np.int64), encoding.values, values, problem)
-        codes = values.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
-        return self._look_up(codes, encoding.colors, values, problem)
 
     def _look_up(
         self, codes: NDArray[np.int64], table: Mapping[int, int], values: NDArray[Any], problem: str
@@ -221,20 +213,3 @@ def _read_png(
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError, KeyError, zipfile.BadZipFile) as e:
         raise DataError(f"{place} cannot be read as a mask ({e})", "Export the annotations again") from e
-
-
-def make_edit(
-    key_index: int,
-    size: tuple[int, int],
-    name: str,
-    labels: ShapeLabels | PlaneFile,
-    regions: Sequence[ListedRegion],
-    encoding: LabelEncoding | None,
-    options: Mapping[str, Any],
-    *,
-    accept_unchanged: bool,
-) -> ShapesEdit | PlaneEdit:
-    """Make the edit of an image."""
-    if isinstance(labels, PlaneFile):
-        return PlaneEdit(key_index, size, labels, None if labels.colors else encoding, options)
-    return ShapesEdit(key_index, size, name, labels, tuple(regions), accept_unchanged)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from masksift.core.errors import DataError, UsageError
+from masksift.core.errors import DataError
 from masksift.storage.files import open_file
+from masksift.storage.georeference import rasterio
 from masksift.storage.zarr.origin import LabelEncoding
 
 IGNORED = -1
@@ -51,7 +52,6 @@ def change_file(data: bytes, name: str, encoding: LabelEncoding, before: NDArray
             np.save(buffer, _change(array, name, encoding, before, after), allow_pickle=False)
             return buffer.getvalue()
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            image.load()
             return _change_image(image, name, encoding, before, after)
     except (OSError, SyntaxError, ValueError) as e:
         raise DataError(f"{name} cannot be read as a label file ({e})", "Restore the file that was ingested") from e
@@ -85,18 +85,15 @@ def changed_raster(
         UsageError: rasterio is not installed.
         DataError: The file has changed since it was ingested, or has no value for a class.
     """
-    try:
-        import rasterio
-    except ImportError as e:
-        raise UsageError("rasterio is not installed", "Run `pip install 'masksift[geo]'`") from e
+    module = rasterio()
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "mask.tif")
         with open_file(url, options) as source, open(path, "wb") as copy:
             shutil.copyfileobj(source, copy)
-        with rasterio.open(path, "r+") as raster:
+        with module.open(path, "r+") as raster:
             for window in windows:
                 row, column, height, width = window.place
-                area = rasterio.windows.Window(column, row, width, height)
+                area = module.windows.Window(column, row, width, height)
                 stored = np.moveaxis(raster.read(window=area), 0, -1)
                 stored = stored[..., 0] if stored.shape[2] == 1 else stored
                 name = f"{url} (the window at row {row}, column {column})"
@@ -106,20 +103,19 @@ def changed_raster(
 
 
 def _change_image(image: Any, name: str, encoding: LabelEncoding, before: NDArray[Any], after: NDArray[Any]) -> bytes:
-    if image.mode == "P" and encoding.use_palette:
-        image = image.convert("RGB")
+    tile = image.tile[0][3] if image.tile else ""  # known until the pixels are read
+    raw_mode = str(tile[0] if isinstance(tile, tuple) else tile)
     if encoding.channel is not None:
         raise DataError(
             f"{name} stores classes in a channel of 16-bit colors, which are not written again",
             "Use the labels as arrays",
         )
-    tile: Any = getattr(image, "tile", None)
-    raw_mode = str(tile[0][3][0] if tile and isinstance(tile[0][3], tuple) else tile[0][3] if tile else "")
-    values = np.asarray(image)
+    is_palette = image.mode == "P" and not encoding.use_palette
+    values = np.asarray(image.convert("RGB") if image.mode == "P" and encoding.use_palette else image)
     values = values.astype(np.uint8) if image.mode == "1" else values // _STEPS.get(raw_mode, 1)
     changed = _change(values, name, encoding, before, after)
     new = Image.fromarray(changed * np.uint8(255)).convert("1") if image.mode == "1" else Image.fromarray(changed)
-    if image.mode == "P":
+    if is_palette:
         new = Image.frombytes("P", image.size, changed.tobytes())
         new.putpalette(image.getpalette("RGB"), "RGB")
     keywords: dict[str, Any] = {}
@@ -142,11 +138,7 @@ def _change(
             f"{name} has the shape {stored.shape}, its labels have {before.shape[0]} x {before.shape[1]} pixels",
             "Labels that were resized by the ingest cannot be written as files again",
         )
-    is_color = stored.ndim == 3 and not (encoding.values and not encoding.colors)
-    codes = stored.astype(np.int64)
-    if stored.ndim == 3:
-        codes = codes[..., 0] << 32 | codes[..., 1] << 16 | codes[..., 2] if is_color else codes[..., 0]
-    table = encoding.colors if is_color else encoding.values
+    codes, table = encoding.codes(stored)
     present, positions, counts = np.unique(codes, return_inverse=True, return_counts=True)
     classes = np.array([table.get(code, IGNORED) for code in present.tolist()], np.int64)
     if (wrong := classes[positions.reshape(codes.shape)] != before).any():
@@ -161,7 +153,7 @@ def _change(
     for k in np.unique(after[rows, columns]).tolist():
         code = _code(k, frequent, table, stored.dtype, name)
         chosen = after[rows, columns] == k
-        if is_color:
+        if table is encoding.colors:
             changed[rows[chosen], columns[chosen], :3] = (code >> 32, code >> 16 & 0xFFFF, code & 0xFFFF)
         else:
             changed[rows[chosen], columns[chosen], ...] = code

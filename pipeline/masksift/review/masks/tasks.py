@@ -131,7 +131,7 @@ def _write(context: MasksContext, task: MasksTask, directory: ObjectDirectory) -
     for i, part in enumerate(task.parts):
         height, width = sizes[i].tolist()
         old, new = before[i, :height, :width], after[i, :height, :width]
-        if i in missing or not (context.unchanged or (old != new).any()):
+        if task.start + i in missing or not (context.unchanged or (old != new).any()):
             continue
         result.pixels += int((old != new).sum())
         if task.encoding is None:

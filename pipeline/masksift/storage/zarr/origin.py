@@ -57,6 +57,22 @@ class LabelEncoding:
     use_palette: bool
     channel: int | None
 
+    def codes(self, stored: NDArray[Any]) -> tuple[NDArray[np.int64], Mapping[int, int]]:
+        """Return the code of each pixel and the class of each code.
+
+        Args:
+            stored: Values (H, W), or colors (H, W, 3 or more).
+
+        Returns:
+            Codes (H, W), values or packed colors, and their classes. The channels of colors are equal if there are only
+            values.
+        """
+        if stored.ndim == 2:
+            return stored.astype(np.int64), self.values
+        if not self.colors:
+            return stored[..., 0].astype(np.int64), self.values
+        return stored[..., :3].astype(np.int64) @ np.array([1 << 32, 1 << 16, 1]), self.colors
+
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
         tables = {name: [list(pair) for pair in getattr(self, name).items()] for name in ("values", "colors")}

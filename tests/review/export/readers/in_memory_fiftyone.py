@@ -1,9 +1,8 @@
-"""Give one region another label and export the data set again with FiftyOne: DIRECTORY OUT FORMAT RANK LABEL."""
+"""FiftyOne, whose database is simulated in memory: import `fiftyone` from this module."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 
 os.environ |= {
@@ -36,11 +35,4 @@ pymongo.MongoClient = mongoengine.connection.MongoClient = SharedStoreClient
 
 import fiftyone  # noqa: E402
 
-directory, out, _, rank, label = sys.argv[1:]
-data = fiftyone.Dataset.from_dir(dataset_dir=directory, dataset_type=fiftyone.types.FiftyOneDataset)
-for sample in data.iter_samples():
-    for detection in sample.regions.detections:
-        if detection["rank"] == int(rank):
-            detection.label = label
-    sample.save()
-data.export(export_dir=out, dataset_type=fiftyone.types.FiftyOneDataset, export_media=False)
+__all__ = ["fiftyone"]
