@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from masksift.core.errors import DataError
-from masksift.storage.files import find_files, open_file
+from masksift.storage.files import find_files, open_file, shared_listings
 from support.errors import raises
 
 
@@ -24,6 +24,14 @@ def test_find_files_of_a_directory_lists_visible_files_by_ending(directory: Path
     files = find_files(str(directory), {}, [".png"])
     assert files.names == ("a/c.PNG", "a[1]/f.png", "b.png"), "sorted, without hidden files"
     assert [Path(files.url(name)).read_text() for name in files.names] == list(files.names)
+
+
+def test_shared_listings_list_a_place_once_and_only_within_the_block(directory: Path) -> None:
+    with shared_listings():
+        before = find_files(str(directory), {}, [".png"])
+        (directory / "new.png").touch()
+        assert find_files(str(directory), {}, [".png"]) == before
+    assert set(find_files(str(directory), {}, [".png"]).names) == {*before.names, "new.png"}
 
 
 def test_find_files_of_a_glob_names_files_from_its_first_wildcard(directory: Path) -> None:

@@ -93,7 +93,8 @@ def ingest(place: Place) -> Results:
         assert run_cli("ingest", *inputs, "--out", f"{place.url}/{out}", *place.args) == 0
         files = read_files(place.path(out))
         assert "labels/c/0/0/0" in files
-        results[out] = {name: data for name, data in files.items() if not name.startswith("ingest/")}
+        place_names = ("ingest/", "origin/zarr.json")  # these name the place of the files
+        results[out] = {name: data for name, data in files.items() if not name.startswith(place_names)}
     return results
 
 

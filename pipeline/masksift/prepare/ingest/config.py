@@ -45,8 +45,8 @@ class IngestConfig(ConfigSection):
 
     labels: str = Field(
         min_length=1,
-        description="label files: directory or glob of images or .npy, one .npy, or annotations: files or directory of "
-        "COCO, CVAT, Datumaro, Label Studio, LabelMe, Supervisely or YOLO",
+        description="label files: directory or glob of images, arrays, volumes or Parquet tables, one array file, "
+        "or annotations: file or directory of COCO, CVAT, Datumaro, Label Studio, LabelMe, Supervisely or YOLO",
     )
     predictions: str | None = Field(
         None,
@@ -109,7 +109,7 @@ class IngestConfig(ConfigSection):
     pad: bool = Field(False, description="pad images of different sizes to the largest")
     link: bool = Field(
         False,
-        description="keep predictions in their .npy or .npz files, and let the source refer to them",
+        description="keep predictions in their .npy, .npz, .pt or .safetensors files, to which the source refers",
     )
     executor: ExecutorSection = ExecutorSection()
     storage: StorageSection = StorageSection()

@@ -235,7 +235,7 @@ def _find_label_images(
 ) -> tuple[_LabelFiles, ClassMap | None]:
     """List the label files in the first encoding of the preset that is present, with the classes of its values."""
     cells = find_cells(config.labels, options, LABEL_COLUMNS)
-    files, ids = cells or (find_label_files(config.labels, config.predictions, options), ())
+    files, ids = cells or (_find_mask_files(config.labels, config.predictions, options), ())
     image_names = dict(zip(files.names, ids or files.names, strict=True))
     stems = {name: stem(image_name) for name, image_name in image_names.items()}
     encoding = next((end for end in preset.encodings if any(name.endswith(end) for name in stems.values())), None)
@@ -255,9 +255,13 @@ def _find_label_images(
 
 
 def find_label_files(labels: str, predictions: str | None, options: Mapping[str, Any]) -> Files:
-    """List cells of tables, or PNG and TIFF files, or else arrays, or else other images, which are often pictures."""
-    if (cells := find_cells(labels, options, LABEL_COLUMNS)) is not None:
-        return cells[0]
+    """List the cells of tables, or files of masks."""
+    cells = find_cells(labels, options, LABEL_COLUMNS)
+    return _find_mask_files(labels, predictions, options) if cells is None else cells[0]
+
+
+def _find_mask_files(labels: str, predictions: str | None, options: Mapping[str, Any]) -> Files:
+    """List PNG and TIFF files, or else volumes or arrays, or else other images, which are often the pictures."""
     files = find_files(labels, options, (*LOSSLESS_EXTENSIONS, *EXTENSIONS, *VOLUME_EXTENSIONS, *OTHER_EXTENSIONS))
     images, arrays, volumes, others = (
         tuple(name for name in files.names if name.lower().endswith(endings))

@@ -1,4 +1,4 @@
-"""Read arrays whose chunks are byte ranges of other files: `.npy` or `.npz` predictions without a second copy.
+"""Read arrays whose chunks are byte ranges of other files, such as `.npy`: predictions without a second copy.
 
 Such a linked array has metadata like any other, and the attribute `masksift_links`. In place of chunks it has the
 tables `links/00000000.parquet`, ... with one row per chunk along the first axis: URL of the file, position and size of
